@@ -1,0 +1,3 @@
+//! What touches Kafka.
+
+pub mod offsets;
