@@ -1,1 +1,33 @@
-//! Stub: filled in by the next commits.
+//! Claims in, compact JWS out: the keys, the ring they rotate in, and the threads that sign.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | [`key`] | one private key, parsed once: `kid`, JWS header, the RSA operation |
+//! | [`source`] | a key file (PEM or JWK) → the key in it; `pem`, `der` and `jwk` read the forms |
+//! | [`jwk`] | what may be published: [`Jwks`], public members only |
+//! | [`ring`] | all keys of one issuer: one signs, all are published; reload without a gap |
+//! | [`provider`] | our `jsonwebtoken` `CryptoProvider`: the stock one parses the key again for each token |
+//! | [`signer`] | named OS threads that take what is waiting and sign it through a `backend` |
+//!
+//! What this module must never do: show a private member of a key in a `Debug`, an error or a JWKS;
+//! look into the claims (it signs the JSON it is given, `iat` and all); block the async runtime on RSA.
+
+mod backend;
+mod der;
+mod error;
+pub mod jwk;
+pub mod key;
+mod pem;
+pub mod provider;
+pub mod ring;
+pub mod signer;
+pub mod source;
+#[cfg(test)]
+mod tests;
+
+pub use error::KeyError;
+pub use jwk::{Jwks, PublicJwk};
+pub use key::{Kid, MIN_BITS, SigningKey};
+pub use ring::{KeyRing, Reloaded};
+pub use signer::{SignError, SignedSet, Signer};
+pub use source::KeySource;

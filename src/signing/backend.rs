@@ -1,0 +1,87 @@
+//! What a signer thread does with the jobs that it took. The seam for other engines: a multi-buffer
+//! backend takes eight and signs them at once; a remote one sends a batch as one call. Both fit
+//! because a backend says how many jobs it wants and answers each job itself, when it is done.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::key::compact;
+use super::signer::{Job, SignError};
+
+/// An engine that signs. Shared by all signer threads.
+pub(super) trait Backend: Send + Sync + 'static {
+    /// How many of `waiting` jobs (1 or more) one of `threads` threads takes at once, 1 or more.
+    fn share(&self, waiting: usize, threads: usize) -> usize;
+
+    /// Signs and answers every job, soonest first; leaves `batch` empty.
+    fn sign(&self, batch: &mut Vec<Job>, meter: &Meter);
+}
+
+/// aws-lc-rs, one signature after the other: the default, and the fallback of every other backend.
+pub(super) struct AwsLc;
+
+impl AwsLc {
+    /// One signature takes 0.3 ms, one turn at the queue's lock well below 1 µs: 16 a turn make the
+    /// lock vanish, and 16 × 0.3 ms is as long as a job may wait behind others in one thread's hands.
+    const BATCH: usize = 16;
+}
+
+impl Backend for AwsLc {
+    /// A fair share, so that no thread idles while another holds a batch.
+    fn share(&self, waiting: usize, threads: usize) -> usize {
+        waiting.div_ceil(threads).clamp(1, Self::BATCH)
+    }
+
+    fn sign(&self, batch: &mut Vec<Job>, meter: &Meter) {
+        for job in batch.drain(..) {
+            if job.is_abandoned() {
+                continue;
+            }
+            let input = job.key().signing_input(job.claims());
+            let (signature, took) = meter.measure(|| job.key().signature(&input));
+            let compact: Result<_, SignError> = signature.map(|s| compact(input, &s));
+            job.answer(compact, took);
+        }
+    }
+}
+
+/// Counts what the private-key operations cost, over all threads.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    cpu_nanos: AtomicU64,
+    signed: AtomicU64,
+}
+
+impl Meter {
+    /// Runs one private-key operation; returns its result and its wall time. Two reads of the thread's
+    /// CPU clock cost about 0.5 µs, 0.2 % of a signature.
+    pub(super) fn measure<T>(&self, operation: impl FnOnce() -> T) -> (T, Duration) {
+        let started = Instant::now();
+        let before = thread_cpu();
+        let result = operation();
+        let cpu = thread_cpu().saturating_sub(before);
+        let nanos = u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX);
+        self.cpu_nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.signed.fetch_add(1, Ordering::Relaxed);
+        (result, started.elapsed())
+    }
+
+    /// CPU time of all operations so far, in seconds.
+    pub(super) fn cpu_seconds(&self) -> f64 {
+        Duration::from_nanos(self.cpu_nanos.load(Ordering::Relaxed)).as_secs_f64()
+    }
+
+    /// Number of operations so far.
+    pub(super) fn signed(&self) -> u64 {
+        self.signed.load(Ordering::Relaxed)
+    }
+}
+
+/// `CLOCK_THREAD_CPUTIME_ID`: the CPU time of the calling thread, without waits and preemption.
+fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), nanos)
+}

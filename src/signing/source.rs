@@ -1,0 +1,192 @@
+//! A key file on disk → the RSA key in it, by a closed list of forms and of refusals.
+//!
+//! Every buffer that holds the file or a decoded form of it is overwritten on drop (`zeroize`);
+//! what remains is aws-lc's own copy, which aws-lc overwrites when it frees it.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::error::KeyRejected;
+use aws_lc_rs::rsa::KeyPair;
+use zeroize::Zeroizing;
+
+use super::der::Algorithm;
+use super::error::KeyError;
+use super::key::{MIN_BITS, SigningKey};
+use super::pem::Armour;
+use super::{der, jwk, pem};
+
+/// Bits above which aws-lc refuses to sign.
+const MAX_BITS: usize = 8192;
+
+/// An 8192-bit key is about 7 KB of JWK; a file ten times that is something else.
+const MAX_FILE: usize = 64 * 1024;
+
+/// Where a key comes from and what it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySource {
+    /// A PEM file (PKCS#8, PKCS#1), a JWK, or a JWK Set with one private key.
+    pub path: PathBuf,
+    /// The `kid` to publish; else a JWK's own `kid`, else the RFC 7638 thumbprint.
+    pub kid: Option<String>,
+    /// Published, but never used to sign (a key that comes next, or one that retires).
+    pub published_only: bool,
+}
+
+impl KeySource {
+    /// The key in `path`, for signing, under its own `kid`.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            kid: None,
+            published_only: false,
+        }
+    }
+
+    /// Reads and parses the file. Blocking.
+    ///
+    /// # Errors
+    /// [`KeyError`]: the file, its form, its kind of key, its size, or its `kid`.
+    pub fn load(&self) -> Result<SigningKey, KeyError> {
+        let file = read(&self.path)?;
+        let (pair, own_kid) = parse(&self.path, &file)?;
+        SigningKey::new(pair, self.kid.clone().or(own_kid), &self.path)
+    }
+}
+
+/// The file's bytes, in a buffer that never moves (a growing `Vec` would leave copies behind).
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let fault = |source: std::io::Error| match source.kind() {
+        ErrorKind::NotFound => KeyError::Missing {
+            path: path.to_owned(),
+        },
+        _ => KeyError::Unreadable {
+            path: path.to_owned(),
+            source,
+        },
+    };
+    let file = File::open(path).map_err(fault)?;
+    let mut bytes = Zeroizing::new(vec![0; MAX_FILE + 1]);
+    let mut length = 0;
+    let mut limited = file.take(bytes.len() as u64);
+    while length < bytes.len() {
+        match limited.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(n) => length += n,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(fault(e)),
+        }
+    }
+    if length > MAX_FILE {
+        return Err(KeyError::NotAKey {
+            path: path.to_owned(),
+        });
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+/// The key and, for a JWK, its own `kid`. `path` is for messages only.
+pub(super) fn parse(path: &Path, file: &[u8]) -> Result<(KeyPair, Option<String>), KeyError> {
+    let at = || path.to_owned();
+    let Ok(text) = std::str::from_utf8(file) else {
+        return Err(KeyError::NotAKey { path: at() });
+    };
+    let text = text.trim_start_matches('\u{feff}');
+    if text.trim_start().starts_with('{') {
+        return jwk::parse(path, text);
+    }
+    let block = match pem::find(text) {
+        Armour::None => return Err(KeyError::NotAKey { path: at() }),
+        Armour::NoPrivate => return Err(KeyError::PublicOnly { path: at() }),
+        Armour::Several(count) => return Err(KeyError::Several { path: at(), count }),
+        Armour::One(block) => block,
+    };
+    if block.is_encrypted() {
+        return Err(KeyError::Encrypted { path: at() });
+    }
+    let decode = || {
+        block.decode().ok_or(KeyError::Damaged {
+            path: at(),
+            reason: "not base64",
+        })
+    };
+    let pair = match block.label {
+        "PRIVATE KEY" => from_pkcs8(path, &decode()?),
+        "RSA PRIVATE KEY" => from_pkcs1(path, &decode()?),
+        "EC PRIVATE KEY" => Err(KeyError::NotRsa {
+            path: at(),
+            found: "an EC key",
+        }),
+        "DSA PRIVATE KEY" => Err(KeyError::NotRsa {
+            path: at(),
+            found: "a DSA key",
+        }),
+        "OPENSSH PRIVATE KEY" => Err(KeyError::OtherForm {
+            path: at(),
+            form: "a key in OpenSSH's own form",
+            mend: "ssh-keygen -p -m PKCS8 -f COPY",
+        }),
+        _ => Err(KeyError::OtherForm {
+            path: at(),
+            form: "a private key in a form that is not read here",
+            mend: "openssl pkcs8 -topk8 -nocrypt -in OLD -out NEW.pem",
+        }),
+    }?;
+    Ok((pair, None))
+}
+
+fn from_pkcs8(path: &Path, der: &[u8]) -> Result<KeyPair, KeyError> {
+    let broken = || KeyError::Damaged {
+        path: path.to_owned(),
+        reason: "not a PKCS#8 structure",
+    };
+    let (algorithm, inner) = der::pkcs8(der).ok_or_else(broken)?;
+    if let Algorithm::Other(found) = algorithm {
+        return Err(KeyError::NotRsa {
+            path: path.to_owned(),
+            found,
+        });
+    }
+    check_bits(path, der::rsa_private_bits(inner).ok_or_else(broken)?)?;
+    KeyPair::from_pkcs8(der).map_err(|e| rejected(path, &e))
+}
+
+fn from_pkcs1(path: &Path, der: &[u8]) -> Result<KeyPair, KeyError> {
+    let broken = || KeyError::Damaged {
+        path: path.to_owned(),
+        reason: "not a PKCS#1 structure",
+    };
+    check_bits(path, der::rsa_private_bits(der).ok_or_else(broken)?)?;
+    KeyPair::from_der(der).map_err(|e| rejected(path, &e))
+}
+
+/// RFC 7518 §3.3: 2048 bits or more. Asked before aws-lc, which does not tell the size it refuses.
+pub(super) fn check_bits(path: &Path, bits: usize) -> Result<(), KeyError> {
+    match bits {
+        0..MIN_BITS => Err(KeyError::TooShort {
+            path: path.to_owned(),
+            bits,
+        }),
+        MIN_BITS..=MAX_BITS => Ok(()),
+        _ => Err(KeyError::TooLong {
+            path: path.to_owned(),
+            bits,
+        }),
+    }
+}
+
+/// aws-lc's answer in words.
+pub(super) fn rejected(path: &Path, error: &KeyRejected) -> KeyError {
+    let reason = match error.description_() {
+        "InvalidEncoding" => "its encoding is broken",
+        "InconsistentComponents" => "its members do not belong together",
+        _ => "the crypto library refuses it",
+    };
+    KeyError::Damaged {
+        path: path.to_owned(),
+        reason,
+    }
+}
