@@ -1,1 +1,184 @@
-//! Stub: filled in by the next commits.
+//! What a receiver may fetch from us: the JWKS and the SSF metadata, on the public port.
+//!
+//! | path | what |
+//! |---|---|
+//! | `/jwks.json` | the public keys of all rings of this process |
+//! | `/.well-known/ssf-configuration` | the metadata of an issuer without a path |
+//! | `/.well-known/ssf-configuration/tenant1` | the metadata of `https://host/tenant1` (SSF §7.2.1) |
+//!
+//! It must never serve anything but public members of keys, never depend on Kafka or a receiver
+//! (a held stream needs its JWKS served, to leave the hold), and never answer from a copy: the JWKS is
+//! made from the ring at each request, so a reload is visible at once.
+//!
+//! Stream management, verification and poll delivery (SSF §8) are to be routes beside these.
+
+pub mod metadata;
+pub mod serve;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+
+pub use metadata::{MetadataError, SsfMetadata};
+pub use serve::serve;
+
+use crate::signing::{Jwks, KeyRing};
+
+/// Where the JWKS of all rings is.
+pub const JWKS_PATH: &str = "/jwks.json";
+
+/// Where the SSF metadata is; an issuer's path comes behind it.
+pub const METADATA_PATH: &str = "/.well-known/ssf-configuration";
+
+/// How long a receiver or a proxy may keep an answer. Short beside any sensible time between
+/// publishing a key and using it, and long enough to spare us a request per token.
+const CACHE: &str = "public, max-age=60";
+
+/// One issuer and what is published for it.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// The `iss` of its SETs, exactly.
+    pub issuer: String,
+    /// Where its JWKS is found; `None` for `/jwks.json` at the issuer's origin.
+    pub jwks_uri: Option<String>,
+    /// Its keys.
+    pub keys: Arc<KeyRing>,
+}
+
+/// The public routes. One issuer may be listed many times (many streams), with the same `jwks_uri`.
+///
+/// # Errors
+/// [`MetadataError`] about the first publication that cannot be served.
+pub fn router(publications: &[Publication]) -> Result<Router, MetadataError> {
+    let published = Published::new(publications)?;
+    Ok(Router::new()
+        .route(JWKS_PATH, get(jwks))
+        .route(METADATA_PATH, get(metadata))
+        .route(&format!("{METADATA_PATH}/{{*issuer}}"), get(metadata))
+        .with_state(Arc::new(published)))
+}
+
+/// What the routes answer from.
+struct Published {
+    rings: Vec<Arc<KeyRing>>,
+    /// Metadata path → issuers with that path; they differ by host.
+    issuers: BTreeMap<String, Vec<Issuer>>,
+}
+
+struct Issuer {
+    metadata: SsfMetadata,
+    /// The metadata as JSON; nothing in it changes while the process runs.
+    document: Bytes,
+}
+
+impl Published {
+    fn new(publications: &[Publication]) -> Result<Self, MetadataError> {
+        let mut published = Self {
+            rings: Vec::new(),
+            issuers: BTreeMap::new(),
+        };
+        for publication in publications {
+            published.add_issuer(publication)?;
+            let known = |ring: &Arc<KeyRing>| Arc::ptr_eq(ring, &publication.keys);
+            if !published.rings.iter().any(known) {
+                published.rings.push(Arc::clone(&publication.keys));
+            }
+        }
+        let keys = published.jwks().keys;
+        for (at, key) in keys.iter().enumerate() {
+            if keys[..at].iter().any(|other| other.kid() == key.kid()) {
+                return Err(MetadataError::SharedKid(key.kid().to_string()));
+            }
+        }
+        Ok(published)
+    }
+
+    /// One issuer has one place and one JWKS, however many streams use it.
+    fn add_issuer(&mut self, publication: &Publication) -> Result<(), MetadataError> {
+        let metadata = SsfMetadata::new(&publication.issuer, publication.jwks_uri.as_deref())?;
+        let neighbours = self.issuers.entry(metadata.path().to_owned()).or_default();
+        let same_place = neighbours
+            .iter()
+            .map(|issuer| &issuer.metadata)
+            .find(|other| other.authority() == metadata.authority());
+        match same_place {
+            None => {
+                let document = json(&metadata);
+                neighbours.push(Issuer { metadata, document });
+                Ok(())
+            }
+            Some(other) if *other == metadata => Ok(()),
+            Some(other) if other.issuer() == metadata.issuer() => {
+                Err(MetadataError::TwoJwksUris(publication.issuer.clone()))
+            }
+            Some(other) => Err(MetadataError::SamePlace(
+                other.issuer().to_owned(),
+                publication.issuer.clone(),
+            )),
+        }
+    }
+
+    /// All rings in one set; a key that is in several rings is listed once.
+    fn jwks(&self) -> Jwks {
+        let mut all = Jwks::default();
+        for ring in &self.rings {
+            for key in &ring.jwks().keys {
+                if !all.keys.contains(key) {
+                    all.keys.push(key.clone());
+                }
+            }
+        }
+        all
+    }
+
+    /// The issuer at `path`; where several hosts share the path, the one that `host` names, else the first.
+    fn metadata(&self, path: &str, host: Option<&str>) -> Option<&Issuer> {
+        let candidates = self.issuers.get(path)?;
+        let named = candidates.iter().find(|issuer| {
+            host.is_some_and(|host| issuer.metadata.authority().eq_ignore_ascii_case(host))
+        });
+        named.or_else(|| candidates.first())
+    }
+}
+
+/// JSON of a value that always serialises (strings only, no maps with other keys).
+fn json<T: serde::Serialize>(value: &T) -> Bytes {
+    serde_json::to_vec(value)
+        .map(Bytes::from)
+        .unwrap_or_default()
+}
+
+fn answer(document: Bytes) -> Response {
+    // application/json and not application/jwk-set+json: Okta asks for it (CONTRACTS §2.2).
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, CACHE),
+    ];
+    (headers, document).into_response()
+}
+
+async fn jwks(State(published): State<Arc<Published>>) -> Response {
+    answer(json(&published.jwks()))
+}
+
+async fn metadata(
+    State(published): State<Arc<Published>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    match published.metadata(uri.path(), host) {
+        Some(issuer) => answer(issuer.document.clone()),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
