@@ -1,0 +1,289 @@
+//! `setbridge keys generate|jwks|export`: makes keys, and shows what is to be published about them.
+//!
+//! It prints public members only; a private key goes to one place, a file with mode 0600.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::builder::PossibleValuesParser;
+use clap::builder::TypedValueParser as _;
+use clap::{Args, Subcommand};
+use thiserror::Error;
+
+use crate::signing::key::{KeyBits, generate_pem};
+use crate::signing::{KeyError, KeyRing, KeySource, SignError};
+use crate::transmitter::{JWKS_PATH, MetadataError, SsfMetadata};
+
+/// Make signing keys, and show what is published about them
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make an RSA key, print its kid
+    Generate(GenerateArgs),
+    /// Print the JWKS of key files: public members only
+    Jwks(JwksArgs),
+    /// Write jwks.json and the SSF metadata for static hosting, for example in a bucket
+    Export(ExportArgs),
+}
+
+/// Arguments of `keys generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Size of the key; 2048 signs fastest and is what receivers ask for
+    #[arg(long, value_name = "BITS", default_value = "2048",
+          value_parser = PossibleValuesParser::new(["2048", "3072", "4096"]).map(|bits| key_bits(&bits)))]
+    pub bits: KeyBits,
+    /// File to write, PKCS#8 PEM, readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Replace the file if it exists; the old key is lost
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Arguments of `keys jwks`.
+#[derive(Debug, Args)]
+pub struct JwksArgs {
+    /// Key files, PEM or JWK
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `keys export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Folder to write; its content is to appear at the root of the issuer's host
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Issuer, exactly as in the SETs, for example `https://ssf.example.com`
+    #[arg(long, value_name = "URL")]
+    pub issuer: String,
+    /// Key files, PEM or JWK; the one that signs first
+    #[arg(long = "key", required = true, value_name = "FILE", num_args = 1..)]
+    pub keys: Vec<PathBuf>,
+    /// Where jwks.json will be found, if not at /jwks.json of the issuer's host
+    #[arg(long, value_name = "URL")]
+    pub jwks_uri: Option<String>,
+}
+
+/// clap has let through only the listed values.
+fn key_bits(bits: &str) -> KeyBits {
+    match bits {
+        "4096" => KeyBits::Rsa4096,
+        "3072" => KeyBits::Rsa3072,
+        _ => KeyBits::Rsa2048,
+    }
+}
+
+/// Why a `keys` command failed; [`exit_code`](Self::exit_code) tells scripts what kind it was.
+#[derive(Debug, Error)]
+pub enum KeysError {
+    /// One or more key files cannot be used; all of them are listed.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Keys(Vec<KeyError>),
+    /// The issuer or the JWKS address cannot be published.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// Plain http to a host that is not this one.
+    #[error(
+        "issuer `{issuer}` and its JWKS address must be https: receivers fetch them over the network"
+    )]
+    NotHttps {
+        /// The issuer as given.
+        issuer: String,
+    },
+    /// `generate` would have replaced a file.
+    #[error("{} exists; choose another file, or give --force to replace the key in it", .0.display())]
+    Exists(PathBuf),
+    /// A file or folder cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file in question.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+    /// The crypto library made no key.
+    #[error("cannot make a key: {0}")]
+    Generate(#[from] SignError),
+}
+
+impl KeysError {
+    /// sysexits(3): 64 usage, 65 a key that is none, 66 a file that cannot be read, 70 internal,
+    /// 73 a file that cannot be written, 74 standard output.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Keys(faults) => {
+                let unread = |f: &KeyError| {
+                    matches!(f, KeyError::Missing { .. } | KeyError::Unreadable { .. })
+                };
+                if faults.iter().all(unread) { 66 } else { 65 }
+            }
+            Self::Metadata(_) | Self::NotHttps { .. } => 64,
+            Self::Generate(_) => 70,
+            Self::Exists(_) | Self::Write { .. } => 73,
+            Self::Output(_) => 74,
+        }
+    }
+}
+
+impl KeysCommand {
+    /// Runs the command: results on standard output, the fault and its mend on standard error.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let mut out = io::stdout().lock();
+        let done = match &self {
+            Self::Generate(args) => generate(args.bits, &args.out, args.force, &mut out),
+            Self::Jwks(args) => jwks(&sources(&args.files), &mut out),
+            Self::Export(args) => export(
+                &args.dir,
+                &args.issuer,
+                &sources(&args.keys),
+                args.jwks_uri.as_deref(),
+                &mut out,
+            ),
+        };
+        match done.and_then(|()| out.flush().map_err(KeysError::from)) {
+            Ok(()) => ExitCode::SUCCESS,
+            // A reader that has seen enough (`| head`) is no fault.
+            Err(KeysError::Output(e)) if e.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = writeln!(io::stderr().lock(), "{error}");
+                ExitCode::from(error.exit_code())
+            }
+        }
+    }
+}
+
+/// Key files as sources without a `kid` of their own.
+fn sources(files: &[PathBuf]) -> Vec<KeySource> {
+    files.iter().map(KeySource::new).collect()
+}
+
+/// Makes a key, writes it to `file` with mode 0600, prints its `kid`.
+///
+/// # Errors
+/// [`KeysError::Exists`] unless `force`; [`KeysError::Write`]; [`KeysError::Generate`].
+pub fn generate(
+    bits: KeyBits,
+    file: &Path,
+    force: bool,
+    out: &mut impl Write,
+) -> Result<(), KeysError> {
+    if !force && file.symlink_metadata().is_ok() {
+        return Err(KeysError::Exists(file.to_owned()));
+    }
+    let (pem, kid) = generate_pem(bits)?;
+    write_whole(file, pem.as_bytes(), 0o600, force)?;
+    writeln!(out, "{kid}")?;
+    Ok(())
+}
+
+/// Prints the JWKS of `sources`, indented, public members only.
+///
+/// # Errors
+/// [`KeysError::Keys`] with every fault; [`KeysError::Output`].
+pub fn jwks(sources: &[KeySource], out: &mut impl Write) -> Result<(), KeysError> {
+    let ring = KeyRing::load(sources).map_err(KeysError::Keys)?;
+    out.write_all(&document(&*ring.jwks()))?;
+    Ok(())
+}
+
+/// Writes the JWKS and the SSF metadata below `dir`, at the paths that a web server would answer:
+/// `jwks.json` and `.well-known/ssf-configuration[/issuer/path]`. Prints the files.
+///
+/// # Errors
+/// [`KeysError`]; nothing is written unless the keys and the addresses are good.
+pub fn export(
+    dir: &Path,
+    issuer: &str,
+    sources: &[KeySource],
+    jwks_uri: Option<&str>,
+    out: &mut impl Write,
+) -> Result<(), KeysError> {
+    let metadata = SsfMetadata::new(issuer, jwks_uri)?;
+    if !metadata.is_confidential() {
+        return Err(KeysError::NotHttps {
+            issuer: issuer.to_owned(),
+        });
+    }
+    let ring = KeyRing::load(sources).map_err(KeysError::Keys)?;
+    let documents = [
+        (JWKS_PATH, document(&*ring.jwks())),
+        (metadata.path(), document(&metadata)),
+    ];
+    for (path, content) in documents {
+        let file = dir.join(path.trim_start_matches('/'));
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).map_err(|source| KeysError::Write {
+                path: folder.to_owned(),
+                source,
+            })?;
+        }
+        write_whole(&file, &content, 0o644, true)?;
+        writeln!(out, "{}", file.display())?;
+    }
+    writeln!(
+        out,
+        "serve both as application/json; the JWKS belongs at {}",
+        metadata.jwks_uri()
+    )?;
+    Ok(())
+}
+
+/// Indented JSON with a line feed at its end. The documents are plain strings: this cannot fail.
+fn document<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    let mut json = serde_json::to_vec_pretty(value).unwrap_or_default();
+    json.push(b'\n');
+    json
+}
+
+/// The file appears whole or not at all: written beside its place, synced, then put in place. A file
+/// that appeared there meanwhile is replaced only if `replace`.
+fn write_whole(file: &Path, content: &[u8], mode: u32, replace: bool) -> Result<(), KeysError> {
+    let fault = |source: io::Error| match source.kind() {
+        ErrorKind::AlreadyExists if !replace => KeysError::Exists(file.to_owned()),
+        _ => KeysError::Write {
+            path: file.to_owned(),
+            source,
+        },
+    };
+    let Some(name) = file.file_name() else {
+        return Err(fault(io::Error::from(ErrorKind::IsADirectory)));
+    };
+    let mut draft_name = OsString::from(".");
+    draft_name.push(name);
+    draft_name.push(format!(".{}.new", std::process::id()));
+    let draft = file.with_file_name(draft_name);
+    let written = write_new(&draft, content, mode).and_then(|()| {
+        if replace {
+            fs::rename(&draft, file)
+        } else {
+            fs::hard_link(&draft, file)
+        }
+    });
+    // After a rename it is gone already; in all other cases it must not stay.
+    let _ = fs::remove_file(&draft);
+    written.map_err(fault)
+}
+
+/// Creates `file` with `mode`; never opens one that is there.
+fn write_new(file: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut to: File = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(file)?;
+    to.write_all(content)?;
+    to.sync_all()
+}
+
+#[cfg(test)]
+mod tests;
