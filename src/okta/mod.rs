@@ -1,1 +1,4 @@
-//! Stub: filled in by the next commits.
+//! Okta as a peer: the simulator of its SET endpoint. (The management API's client comes with the set-up
+//! commands.)
+
+pub mod simulator;

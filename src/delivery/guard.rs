@@ -1,0 +1,383 @@
+//! The refusal guard and the mapping guard: does a fault lie in the record, or in the set-up?
+//!
+//! DESIGN "many refusals in a row" and "decoding, mapping, schema look-up fail in a row". A wrong key or a
+//! typo in a mapping at 3 a.m. must not empty the topic into the dead letters (P5), so a fault *waits*
+//! until somebody else's success shows that the set-up is good. Pure, generic over the key (a subject, a
+//! record key) and the token (whatever names the SET or element that waits).
+//!
+//! | state | event | next state | effect |
+//! |---|---|---|---|
+//! | any, `enabled: false` | fault | same | `Release`: dead-letter at once |
+//! | unproven (refusal guard) | fault | held | waits, `Hold` |
+//! | proven | fault, 400 unreadable | held | waits, `Hold` |
+//! | proven | fault, row below both limits | proven | waits, `Wait` |
+//! | proven | fault, row at both limits | held | waits, `Hold` |
+//! | held | fault | held | waits, `Hold` |
+//! | any | acceptance of key *k* | proven, row empty | all that wait under other keys are released |
+//! | proven | 30 s pass for one that waits | proven, row kept | it is released, and goes on counting |
+//! | held | time passes | held | nothing |
+//!
+//! The *row* is the faults since the last acceptance: their number, and their distinct keys. It has
+//! reached its limits when there are `max_faults` faults from `min_keys` keys. Faults of one key alone
+//! never hold a stream; at most `max_faults` wait outside a hold, then the oldest is released.
+//! What waits in a hold is bounded by the stream's own limits: each is a SET that is unsettled anyway.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+use super::hold::HoldReason;
+
+/// Limits of a guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuardSettings {
+    /// False: `guard: off`, every fault is the record's.
+    pub enabled: bool,
+    /// The longest that a fault waits for somebody else's acceptance.
+    pub max_wait: Duration,
+    /// Faults in a row that hold the stream…
+    pub max_faults: usize,
+    /// …when they come from this many distinct keys.
+    pub min_keys: usize,
+    /// Before the first acceptance every fault counts as set-up.
+    pub strict_until_accepted: bool,
+    /// What the hold is called.
+    pub reason: HoldReason,
+}
+
+impl GuardSettings {
+    /// The refusal guard: 10 subjects in a row.
+    #[must_use]
+    pub fn refusals() -> Self {
+        Self {
+            enabled: true,
+            max_wait: Duration::from_secs(30),
+            max_faults: 10,
+            min_keys: 10,
+            strict_until_accepted: true,
+            reason: HoldReason::Refusals,
+        }
+    }
+
+    /// The mapping guard: 100 record faults in a row from 10 keys.
+    #[must_use]
+    pub fn mapping() -> Self {
+        Self {
+            enabled: true,
+            max_wait: Duration::from_secs(30),
+            max_faults: 100,
+            min_keys: 10,
+            strict_until_accepted: false,
+            reason: HoldReason::MappingSuspect,
+        }
+    }
+}
+
+/// What is to be done about a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ruling {
+    /// It waits, unsettled; the guard releases it later.
+    Wait,
+    /// It waits, unsettled, and the stream is to be held.
+    Hold(HoldReason),
+    /// The guard is off: dead-letter it now.
+    Release,
+}
+
+#[derive(Debug)]
+struct Waiting<K, T> {
+    token: T,
+    key: K,
+    since: Instant,
+}
+
+/// One guard; one per stream and kind. See the table at the top.
+#[derive(Debug)]
+pub struct Guard<K, T> {
+    settings: GuardSettings,
+    /// An acceptance was seen under the present configuration.
+    proven: bool,
+    held: bool,
+    /// Oldest first.
+    waiting: VecDeque<Waiting<K, T>>,
+    row_faults: usize,
+    /// At most `min_keys` are kept.
+    row_keys: HashSet<K>,
+}
+
+impl<K: Eq + Hash + Clone, T: Eq + Clone> Guard<K, T> {
+    /// `proven`: the state remembers an acceptance under the present configuration.
+    #[must_use]
+    pub fn new(settings: GuardSettings, proven: bool) -> Self {
+        Self {
+            settings,
+            proven: proven || !settings.strict_until_accepted,
+            held: false,
+            waiting: VecDeque::new(),
+            row_faults: 0,
+            row_keys: HashSet::new(),
+        }
+    }
+
+    /// The one named by `token` (unique) under `key` is at fault. `unreadable`: the answer was a 400
+    /// without a readable body. May be called again for a token that waits already (a probe that was
+    /// refused again): it counts once. Tokens pushed out of the waiting row are added to `released`.
+    pub fn refused(
+        &mut self,
+        token: T,
+        key: &K,
+        unreadable: bool,
+        now: Instant,
+        released: &mut Vec<T>,
+    ) -> Ruling {
+        if !self.settings.enabled {
+            return Ruling::Release;
+        }
+        if !self.waiting.iter().any(|w| w.token == token) {
+            self.waiting.push_back(Waiting { token, key: key.clone(), since: now });
+            self.row_faults = self.row_faults.saturating_add(1);
+            if self.row_keys.len() < self.settings.min_keys {
+                self.row_keys.insert(key.clone());
+            }
+        }
+        let row_full =
+            self.row_faults >= self.settings.max_faults && self.row_keys.len() >= self.settings.min_keys;
+        if self.held || !self.proven || unreadable || row_full {
+            self.held = true;
+            return Ruling::Hold(self.settings.reason);
+        }
+        while self.waiting.len() > self.settings.max_faults {
+            released.extend(self.waiting.pop_front().map(|w| w.token));
+        }
+        Ruling::Wait
+    }
+
+    /// The one named by `token` under `key` was accepted (by the receiver, or by the mapping). Returns the
+    /// tokens that are hereby shown to be at fault themselves: dead-letter them.
+    pub fn accepted(&mut self, token: &T, key: &K) -> Vec<T> {
+        self.proven = true;
+        self.held = false;
+        self.row_faults = 0;
+        self.row_keys.clear();
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
+        self.withdraw(token);
+        let (same_key, others) = self.waiting.drain(..).partition(|w| &w.key == key);
+        self.waiting = same_key;
+        let others: VecDeque<Waiting<K, T>> = others;
+        others.into_iter().map(|w| w.token).collect()
+    }
+
+    /// Those that have waited for `max_wait`: dead-letter them. Empty while held.
+    pub fn due(&mut self, now: Instant) -> Vec<T> {
+        let mut released = Vec::new();
+        while self.next_due().is_some_and(|at| at <= now) {
+            released.extend(self.waiting.pop_front().map(|w| w.token));
+        }
+        released
+    }
+
+    /// When [`Guard::due`] has something next; `None` while held or when nothing waits.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Instant> {
+        if self.held {
+            return None;
+        }
+        // `since` never decreases along the queue: it is the caller's monotonic clock.
+        self.waiting.front().map(|w| w.since + self.settings.max_wait)
+    }
+
+    /// The stream was held for another reason for `by`: nobody could be accepted meanwhile, so that time
+    /// does not count as waiting.
+    pub fn postpone(&mut self, by: Duration) {
+        for waiting in &mut self.waiting {
+            waiting.since += by;
+        }
+    }
+
+    /// Forgets one that is no longer ours (its partition was revoked, an operator skipped it).
+    pub fn withdraw(&mut self, token: &T) {
+        self.waiting.retain(|w| &w.token != token);
+    }
+
+    /// True while the guard's verdict is a hold.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELD: Ruling = Ruling::Hold(HoldReason::Refusals);
+
+    fn proven() -> Guard<u32, u32> {
+        Guard::new(GuardSettings::refusals(), true)
+    }
+
+    /// One fault whose token is its key; nothing may be pushed out.
+    fn refuse(guard: &mut Guard<u32, u32>, key: u32, now: Instant) -> Ruling {
+        let mut out = Vec::new();
+        let ruling = guard.refused(key, &key, false, now, &mut out);
+        assert!(out.is_empty());
+        ruling
+    }
+
+    #[test]
+    fn a_refusal_waits_until_another_subject_is_accepted() {
+        let (mut guard, now) = (proven(), Instant::now());
+        assert_eq!(refuse(&mut guard, 1, now), Ruling::Wait);
+        assert_eq!(guard.accepted(&100, &2), vec![1]);
+        assert_eq!(guard.waiting(), 0);
+        assert_eq!(guard.next_due(), None);
+    }
+
+    #[test]
+    fn an_acceptance_of_the_same_subject_releases_nothing() {
+        let (mut guard, now) = (proven(), Instant::now());
+        refuse(&mut guard, 1, now);
+        assert!(guard.accepted(&100, &1).is_empty());
+        assert_eq!(guard.waiting(), 1);
+    }
+
+    #[test]
+    fn ten_subjects_in_a_row_hold_with_all_ten_unsettled() {
+        let (mut guard, now) = (proven(), Instant::now());
+        for key in 1..=9 {
+            assert_eq!(refuse(&mut guard, key, now), Ruling::Wait);
+        }
+        assert_eq!(refuse(&mut guard, 10, now), HELD);
+        assert_eq!(guard.waiting(), 10);
+        assert_eq!(guard.next_due(), None);
+        assert!(guard.due(now + Duration::from_secs(3600)).is_empty(), "nothing is released while held");
+        assert_eq!(refuse(&mut guard, 11, now), HELD);
+        assert_eq!(guard.accepted(&100, &50).len(), 11);
+        assert!(!guard.is_held());
+    }
+
+    #[test]
+    fn an_acceptance_in_between_starts_a_new_row() {
+        let (mut guard, now) = (proven(), Instant::now());
+        for round in 0..5 {
+            for key in 1..=9 {
+                assert_eq!(refuse(&mut guard, key + 100 * round, now), Ruling::Wait);
+            }
+            assert_eq!(guard.accepted(&99_999, &99_999).len(), 9);
+        }
+    }
+
+    #[test]
+    fn after_thirty_seconds_it_is_released_and_goes_on_counting() {
+        let (mut guard, start) = (proven(), Instant::now());
+        for key in 1..=9u32 {
+            let now = start + Duration::from_secs(31) * key;
+            assert_eq!(refuse(&mut guard, key, now), Ruling::Wait);
+            assert_eq!(guard.next_due(), Some(now + Duration::from_secs(30)));
+            assert!(guard.due(now + Duration::from_millis(29_999)).is_empty());
+            assert_eq!(guard.due(now + Duration::from_secs(30)), vec![key]);
+        }
+        assert_eq!(refuse(&mut guard, 10, start + Duration::from_secs(400)), HELD);
+        assert_eq!(guard.waiting(), 1);
+    }
+
+    #[test]
+    fn one_bad_subject_alone_never_holds() {
+        let (mut guard, start) = (proven(), Instant::now());
+        for token in 0..50u32 {
+            let now = start + Duration::from_secs(31) * token;
+            assert_eq!(guard.refused(token, &1, false, now, &mut Vec::new()), Ruling::Wait);
+            assert_eq!(guard.due(now + Duration::from_secs(30)), vec![token]);
+        }
+    }
+
+    #[test]
+    fn before_the_first_acceptance_every_refusal_is_set_up() {
+        let now = Instant::now();
+        let mut guard: Guard<u32, u32> = Guard::new(GuardSettings::refusals(), false);
+        assert_eq!(refuse(&mut guard, 1, now), HELD);
+        assert!(guard.due(now + Duration::from_secs(60)).is_empty());
+        // A probe of the same SET is refused again: counts once, still held.
+        assert_eq!(refuse(&mut guard, 1, now), HELD);
+        assert_eq!(guard.waiting(), 1);
+        // Another subject's acceptance proves the set-up good.
+        assert_eq!(guard.accepted(&2, &2), vec![1]);
+        assert_eq!(refuse(&mut guard, 3, now), Ruling::Wait);
+    }
+
+    #[test]
+    fn an_unreadable_400_holds_even_a_proven_stream() {
+        let (mut guard, now) = (proven(), Instant::now());
+        assert_eq!(guard.refused(1, &1, true, now, &mut Vec::new()), HELD);
+        assert_eq!(guard.accepted(&2, &2), vec![1]);
+    }
+
+    #[test]
+    fn a_probe_that_is_accepted_after_all_is_not_released() {
+        let (mut guard, now) = (proven(), Instant::now());
+        for key in 1..=10 {
+            refuse(&mut guard, key, now);
+        }
+        let released = guard.accepted(&4, &4);
+        assert_eq!(released, vec![1, 2, 3, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(guard.waiting(), 0);
+    }
+
+    #[test]
+    fn a_withdrawn_one_is_forgotten() {
+        let (mut guard, now) = (proven(), Instant::now());
+        refuse(&mut guard, 1, now);
+        refuse(&mut guard, 2, now);
+        guard.withdraw(&1);
+        assert_eq!(guard.accepted(&9, &9), vec![2]);
+    }
+
+    #[test]
+    fn the_time_of_another_hold_does_not_count() {
+        let (mut guard, now) = (proven(), Instant::now());
+        refuse(&mut guard, 1, now);
+        guard.postpone(Duration::from_secs(3600));
+        assert!(guard.due(now + Duration::from_secs(3629)).is_empty());
+        assert_eq!(guard.due(now + Duration::from_secs(3630)), vec![1]);
+    }
+
+    #[test]
+    fn switched_off_everything_is_the_records_fault() {
+        let now = Instant::now();
+        let settings = GuardSettings { enabled: false, ..GuardSettings::refusals() };
+        let mut guard: Guard<u32, u32> = Guard::new(settings, false);
+        for key in 0..100 {
+            assert_eq!(guard.refused(key, &key, true, now, &mut Vec::new()), Ruling::Release);
+        }
+        assert_eq!(guard.waiting(), 0);
+    }
+
+    #[test]
+    fn the_mapping_guard_wants_a_hundred_faults_from_ten_keys() {
+        let now = Instant::now();
+        let suspect = Ruling::Hold(HoldReason::MappingSuspect);
+        let mut guard: Guard<u32, u32> = Guard::new(GuardSettings::mapping(), false);
+        for token in 0..99 {
+            assert_eq!(guard.refused(token, &(token % 10), false, now, &mut Vec::new()), Ruling::Wait);
+        }
+        assert_eq!(guard.refused(99, &9, false, now, &mut Vec::new()), suspect);
+        assert_eq!(guard.waiting(), 100);
+
+        // From nine keys: never a hold, and never more than a hundred waiting.
+        let mut guard: Guard<u32, u32> = Guard::new(GuardSettings::mapping(), false);
+        let mut out = Vec::new();
+        for token in 0..500 {
+            assert_eq!(guard.refused(token, &(token % 9), false, now, &mut out), Ruling::Wait);
+        }
+        assert_eq!(guard.waiting(), 100);
+        assert_eq!(out, (0..400).collect::<Vec<_>>());
+    }
+}
