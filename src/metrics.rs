@@ -1,1 +1,440 @@
-//! Stub: filled in by the next commits.
+//! The inventory of all metrics: registered once, every label value known beforehand and started at 0.
+//!
+//! Names are `setbridge_<noun>_<unit>[_total]`, in seconds and bytes. Labels come from enums and configured ids, never
+//! from a jti, a subject, a URL or an error text. Nothing here decides anything.
+
+use std::collections::BTreeMap;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// Buckets for one call (sign, push): 100 µs to 30 s.
+const CALL_BUCKETS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0,
+];
+/// Buckets for the whole way of a detection: 1 ms to a day.
+const WAY_BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    300.0, 1800.0, 7200.0, 86400.0,
+];
+
+/// What one family is called, what its help says, what its labels are: the README's table is made from this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FamilyDoc {
+    /// Full name.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Label names.
+    pub labels: Vec<&'static str>,
+    /// One sentence.
+    pub help: String,
+}
+
+/// Everything that is measured.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    docs: Vec<FamilyDoc>,
+    records: IntCounterVec,
+    record_bytes: IntCounterVec,
+    tombstones: IntCounterVec,
+    detections: IntCounterVec,
+    sets_mapped: IntCounterVec,
+    filtered: IntCounterVec,
+    outcomes: IntCounterVec,
+    dead_letters: IntCounterVec,
+    dead_letter_errors: IntCounterVec,
+    attempts: IntCounterVec,
+    accepted_other: IntCounterVec,
+    retries: IntCounterVec,
+    signed: IntCounterVec,
+    sign_seconds: HistogramVec,
+    push_seconds: HistogramVec,
+    delivery_seconds: HistogramVec,
+    held: IntGaugeVec,
+    holds: IntCounterVec,
+    oldest_unsettled: GaugeVec,
+    unsettled: IntGaugeVec,
+    unsettled_bytes: IntGaugeVec,
+    uncommitted: IntGaugeVec,
+    in_flight: IntGaugeVec,
+    limits: IntGaugeVec,
+    partitions: IntGaugeVec,
+    paused: IntGaugeVec,
+    rebalances: IntCounterVec,
+    commit_errors: IntCounterVec,
+    records_lost: IntCounterVec,
+    kafka_errors: IntCounterVec,
+    lag_records: IntGaugeVec,
+    lag_seconds: GaugeVec,
+    spread_subjects: IntCounterVec,
+    handovers: IntCounterVec,
+    state_errors: IntCounterVec,
+    /// CPU time that the signer threads spent inside the sign call.
+    pub sign_cpu_seconds: Gauge,
+    key_info: IntGaugeVec,
+    /// Reloads of keys that failed; the old keys stay.
+    pub key_reload_errors: IntCounter,
+    config_hash: IntGaugeVec,
+}
+
+/// Registers families and keeps their documentation.
+struct Inventory {
+    registry: Registry,
+    docs: Vec<FamilyDoc>,
+}
+
+impl Inventory {
+    fn add<C: Collector + Clone + 'static>(
+        &mut self,
+        kind: &'static str,
+        (name, help, labels): (&str, &str, &[&'static str]),
+        made: prometheus::Result<C>,
+    ) -> prometheus::Result<C> {
+        let collector = made?;
+        self.registry.register(Box::new(collector.clone()))?;
+        self.docs.push(FamilyDoc {
+            name: name.to_owned(),
+            kind,
+            labels: labels.to_vec(),
+            help: help.to_owned(),
+        });
+        Ok(collector)
+    }
+
+    fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[&'static str],
+    ) -> prometheus::Result<IntCounterVec> {
+        self.add(
+            "counter",
+            (name, help, labels),
+            IntCounterVec::new(Opts::new(name, help), labels),
+        )
+    }
+
+    fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[&'static str],
+    ) -> prometheus::Result<IntGaugeVec> {
+        self.add(
+            "gauge",
+            (name, help, labels),
+            IntGaugeVec::new(Opts::new(name, help), labels),
+        )
+    }
+
+    fn float_gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[&'static str],
+    ) -> prometheus::Result<GaugeVec> {
+        self.add(
+            "gauge",
+            (name, help, labels),
+            GaugeVec::new(Opts::new(name, help), labels),
+        )
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+    ) -> prometheus::Result<HistogramVec> {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.add(
+            "histogram",
+            (name, help, &["stream"]),
+            HistogramVec::new(options, &["stream"]),
+        )
+    }
+}
+
+impl Metrics {
+    /// A registry with every family in it.
+    ///
+    /// # Errors
+    /// Only when two families have one name, which a test would have shown.
+    pub fn new() -> prometheus::Result<Self> {
+        let mut i = Inventory {
+            registry: Registry::new(),
+            docs: Vec::new(),
+        };
+        let stream: &[&'static str] = &["stream"];
+        let by_reason: &[&'static str] = &["stream", "reason"];
+        let build = i.gauge(
+            "setbridge_build_info",
+            "Version of the running binary; always 1.",
+            &["version"],
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
+            records: i.counter("setbridge_records_consumed_total", "Records read from Kafka.", stream)?,
+            record_bytes: i.counter("setbridge_record_bytes_total", "Bytes of keys and values read.", stream)?,
+            tombstones: i.counter("setbridge_tombstones_total", "Records without a value; settled.", stream)?,
+            detections: i.counter("setbridge_detections_total", "Detections found in records.", stream)?,
+            sets_mapped: i.counter("setbridge_sets_mapped_total", "SETs made by the mapping, by event type.", &["stream", "event"])?,
+            filtered: i.counter("setbridge_filtered_total", "Detections settled without a SET, by reason.", by_reason)?,
+            outcomes: i.counter("setbridge_outcomes_total", "SETs with a final outcome.", &["stream", "outcome"])?,
+            dead_letters: i.counter("setbridge_dead_letters_total", "Dead letters that the broker acknowledged, by reason.", by_reason)?,
+            dead_letter_errors: i.counter("setbridge_dead_letter_errors_total", "Failed writes to a dead-letter or outcome topic.", stream)?,
+            attempts: i.counter("setbridge_push_attempts_total", "Requests to the receiver, by verdict.", &["stream", "verdict"])?,
+            accepted_other: i.counter("setbridge_push_accepted_not_202_total", "Acceptances with a 2xx other than 202.", stream)?,
+            retries: i.counter("setbridge_push_retries_total", "Attempts to be repeated, by the moment's fault.", &["stream", "fault"])?,
+            signed: i.counter("setbridge_sets_signed_total", "Signatures made.", stream)?,
+            sign_seconds: i.histogram("setbridge_sign_seconds", "Time of one signature, without waiting.", CALL_BUCKETS)?,
+            push_seconds: i.histogram("setbridge_push_seconds", "Time of one request to the receiver.", CALL_BUCKETS)?,
+            delivery_seconds: i.histogram("setbridge_delivery_seconds", "From the record's Kafka timestamp to the receiver's 2xx.", WAY_BUCKETS)?,
+            held: i.gauge("setbridge_stream_held", "1 while the stream is held, by reason.", by_reason)?,
+            holds: i.counter("setbridge_stream_holds_total", "Times that the stream was held, by reason.", by_reason)?,
+            oldest_unsettled: i.float_gauge("setbridge_oldest_unsettled_seconds", "Time since the oldest unsettled record was read.", stream)?,
+            unsettled: i.gauge("setbridge_unsettled_sets", "SETs without a final outcome.", stream)?,
+            unsettled_bytes: i.gauge("setbridge_unsettled_bytes", "Bytes of the records behind them.", stream)?,
+            uncommitted: i.gauge("setbridge_uncommitted_records", "Records past the last acknowledged commit.", stream)?,
+            in_flight: i.gauge("setbridge_requests_in_flight", "Requests that wait for an answer.", stream)?,
+            limits: i.gauge("setbridge_limit", "The configured limits, by name.", &["stream", "limit"])?,
+            partitions: i.gauge("setbridge_partitions_assigned", "Partitions assigned to this process.", stream)?,
+            paused: i.gauge("setbridge_partitions_paused", "Partitions paused because a limit is reached.", stream)?,
+            rebalances: i.counter("setbridge_rebalances_total", "Partitions assigned, revoked or lost.", &["stream", "kind"])?,
+            commit_errors: i.counter("setbridge_commit_errors_total", "Commits that the broker refused.", stream)?,
+            records_lost: i.counter("setbridge_records_lost_total", "Records that retention removed before they were read.", stream)?,
+            kafka_errors: i.counter("setbridge_kafka_errors_total", "Errors of the Kafka client, by kind.", &["stream", "kind"])?,
+            lag_records: i.gauge("setbridge_lag_records", "Records between the settled prefix and the log's end.", &["stream", "topic", "partition"])?,
+            lag_seconds: i.float_gauge("setbridge_lag_seconds", "Age of the oldest record that is not settled, by its Kafka timestamp.", stream)?,
+            spread_subjects: i.counter("setbridge_subjects_on_several_partitions_total", "SETs about a subject last seen on another partition: their order across replicas is not kept.", stream)?,
+            handovers: i.counter("setbridge_state_handovers_total", "Partitions whose levels and marks were dropped, since another process worked on them or the topic was made anew.", stream)?,
+            state_errors: i.counter("setbridge_state_errors_total", "Failed calls of the state store.", stream)?,
+            sign_cpu_seconds: i.add("counter", ("setbridge_sign_cpu_seconds_total", "CPU time inside the sign call.", &[]), Gauge::new("setbridge_sign_cpu_seconds_total", "CPU time inside the sign call."))?,
+            key_info: i.gauge("setbridge_key_info", "Keys of the ring; 1 by kid and state.", &["kid", "state"])?,
+            key_reload_errors: i.add("counter", ("setbridge_key_reload_errors_total", "Reloads of keys that failed; the old keys stay.", &[]), IntCounter::new("setbridge_key_reload_errors_total", "Reloads of keys that failed; the old keys stay."))?,
+            config_hash: i.gauge("setbridge_config_hash", "First 48 bits of the configuration's SHA-256.", &[])?,
+            docs: i.docs,
+            registry: i.registry,
+        })
+    }
+
+    /// The families, for the documentation.
+    #[must_use]
+    pub fn docs(&self) -> &[FamilyDoc] {
+        &self.docs
+    }
+
+    /// Prometheus text format 0.0.4.
+    ///
+    /// # Errors
+    /// When a family cannot be encoded.
+    pub fn render(&self) -> prometheus::Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(16 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
+        Ok(out)
+    }
+
+    /// Sets the configuration's hash (48 bits, so that a double carries it exactly).
+    pub fn set_config_hash(&self, hash: u64) {
+        self.config_hash
+            .with_label_values::<&str>(&[])
+            .set(i64::try_from(hash).unwrap_or(0));
+    }
+
+    /// Replaces the list of keys: `(kid, state)`.
+    pub fn set_keys<'a>(&self, keys: impl IntoIterator<Item = (&'a str, &'static str)>) {
+        self.key_info.reset();
+        for (kid, state) in keys {
+            self.key_info.with_label_values(&[kid, state]).set(1);
+        }
+    }
+
+    /// The metrics of one stream, every label value started at 0.
+    #[must_use]
+    pub fn stream(&self, id: &str, labels: &LabelValues) -> StreamMetrics {
+        let counters = |family: &IntCounterVec, values: &[&'static str]| {
+            values
+                .iter()
+                .map(|value| (*value, family.with_label_values(&[id, *value])))
+                .collect()
+        };
+        let one = |family: &IntCounterVec| family.with_label_values(&[id]);
+        let gauge = |family: &IntGaugeVec| family.with_label_values(&[id]);
+        StreamMetrics {
+            records: one(&self.records),
+            record_bytes: one(&self.record_bytes),
+            tombstones: one(&self.tombstones),
+            detections: one(&self.detections),
+            sets_mapped: Labelled(counters(&self.sets_mapped, &labels.events)),
+            filtered: Labelled(counters(&self.filtered, &labels.filters)),
+            outcomes: Labelled(counters(&self.outcomes, &labels.outcomes)),
+            dead_letters: Labelled(counters(&self.dead_letters, &labels.dead_letters)),
+            dead_letter_errors: one(&self.dead_letter_errors),
+            attempts: Labelled(counters(
+                &self.attempts,
+                &["accepted", "refused", "set_up", "moment"],
+            )),
+            accepted_other: one(&self.accepted_other),
+            retries: Labelled(counters(&self.retries, &labels.faults)),
+            signed: one(&self.signed),
+            sign_seconds: self.sign_seconds.with_label_values(&[id]),
+            push_seconds: self.push_seconds.with_label_values(&[id]),
+            delivery_seconds: self.delivery_seconds.with_label_values(&[id]),
+            held: labels
+                .holds
+                .iter()
+                .map(|r| (*r, self.held.with_label_values(&[id, *r])))
+                .collect(),
+            holds: Labelled(counters(&self.holds, &labels.holds)),
+            oldest_unsettled: self.oldest_unsettled.with_label_values(&[id]),
+            unsettled: gauge(&self.unsettled),
+            unsettled_bytes: gauge(&self.unsettled_bytes),
+            uncommitted: gauge(&self.uncommitted),
+            in_flight: gauge(&self.in_flight),
+            partitions: gauge(&self.partitions),
+            paused: gauge(&self.paused),
+            rebalances: Labelled(counters(&self.rebalances, &["assigned", "revoked", "lost"])),
+            commit_errors: one(&self.commit_errors),
+            records_lost: one(&self.records_lost),
+            kafka_errors: Labelled(counters(&self.kafka_errors, &labels.kafka)),
+            lag_seconds: self.lag_seconds.with_label_values(&[id]),
+            spread_subjects: one(&self.spread_subjects),
+            handovers: one(&self.handovers),
+            state_errors: one(&self.state_errors),
+            lag_records: self.lag_records.clone(),
+            limits: self.limits.clone(),
+            id: id.to_owned(),
+        }
+    }
+}
+
+/// The closed lists behind the labels of a stream.
+#[derive(Debug, Clone, Default)]
+pub struct LabelValues {
+    /// Event types.
+    pub events: Vec<&'static str>,
+    /// Why a detection became no SET.
+    pub filters: Vec<&'static str>,
+    /// Final outcomes.
+    pub outcomes: Vec<&'static str>,
+    /// Reasons of dead letters.
+    pub dead_letters: Vec<&'static str>,
+    /// The moment's faults.
+    pub faults: Vec<&'static str>,
+    /// Reasons of holds.
+    pub holds: Vec<&'static str>,
+    /// Kinds of trouble with Kafka.
+    pub kafka: Vec<&'static str>,
+}
+
+/// Counters by one more label, all known beforehand.
+#[derive(Clone)]
+pub struct Labelled(BTreeMap<&'static str, IntCounter>);
+
+impl Labelled {
+    /// One more under this label value. A value that was not announced is a slip that the debug build shows.
+    pub fn inc(&self, value: &str) {
+        debug_assert!(
+            self.0.contains_key(value),
+            "label value {value} was not announced"
+        );
+        if let Some(counter) = self.0.get(value) {
+            counter.inc();
+        }
+    }
+
+    /// The counts by label value.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.0
+            .iter()
+            .map(|(value, counter)| (*value, counter.get()))
+            .collect()
+    }
+}
+
+/// The metrics of one stream.
+#[derive(Clone)]
+#[allow(missing_docs)] // each field is the family of its name, whose help text is above
+pub struct StreamMetrics {
+    pub records: IntCounter,
+    pub record_bytes: IntCounter,
+    pub tombstones: IntCounter,
+    pub detections: IntCounter,
+    pub sets_mapped: Labelled,
+    pub filtered: Labelled,
+    pub outcomes: Labelled,
+    pub dead_letters: Labelled,
+    pub dead_letter_errors: IntCounter,
+    pub attempts: Labelled,
+    pub accepted_other: IntCounter,
+    pub retries: Labelled,
+    pub signed: IntCounter,
+    pub sign_seconds: Histogram,
+    pub push_seconds: Histogram,
+    pub delivery_seconds: Histogram,
+    pub holds: Labelled,
+    pub oldest_unsettled: Gauge,
+    pub unsettled: IntGauge,
+    pub unsettled_bytes: IntGauge,
+    pub uncommitted: IntGauge,
+    pub in_flight: IntGauge,
+    pub partitions: IntGauge,
+    pub paused: IntGauge,
+    pub rebalances: Labelled,
+    pub commit_errors: IntCounter,
+    pub records_lost: IntCounter,
+    pub kafka_errors: Labelled,
+    pub lag_seconds: Gauge,
+    pub spread_subjects: IntCounter,
+    pub handovers: IntCounter,
+    pub state_errors: IntCounter,
+    held: BTreeMap<&'static str, IntGauge>,
+    lag_records: IntGaugeVec,
+    limits: IntGaugeVec,
+    id: String,
+}
+
+impl StreamMetrics {
+    /// The stream is held for this reason, or no longer.
+    pub fn set_held(&self, reason: &str, held: bool) {
+        if let Some(gauge) = self.held.get(reason) {
+            gauge.set(i64::from(held));
+        }
+    }
+
+    /// Lag of one partition; [`None`] takes the partition out of the exposition: it is somebody else's.
+    pub fn set_lag(&self, topic: &str, partition: i32, records: Option<i64>) {
+        let number = partition.to_string();
+        let labels = [self.id.as_str(), topic, number.as_str()];
+        match records {
+            Some(records) => self
+                .lag_records
+                .with_label_values(&labels)
+                .set(records.max(0)),
+            // Absent already: nothing to take out.
+            None => drop(self.lag_records.remove_label_values(&labels)),
+        }
+    }
+
+    /// A configured limit.
+    pub fn set_limit(&self, name: &str, limit: usize) {
+        self.limits
+            .with_label_values(&[self.id.as_str(), name])
+            .set(i64::try_from(limit).unwrap_or(i64::MAX));
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics")
+            .field("families", &self.docs.len())
+            .finish()
+    }
+}

@@ -48,6 +48,18 @@ impl Record {
         let (_, value) = self.headers.iter().rev().find(|(n, _)| n == name)?;
         value.as_ref()
     }
+
+    /// Bytes of key, value and headers: what the record costs to keep.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.as_ref().map_or(0, Bytes::len));
+        self.key.as_ref().map_or(0, Bytes::len)
+            + self.value.as_ref().map_or(0, Bytes::len)
+            + headers.sum::<usize>()
+    }
 }
 
 #[cfg(test)]

@@ -1,3 +1,22 @@
-//! What touches Kafka.
+//! What touches Kafka: one poller per stream, one acknowledged producer per process.
+//!
+//! librdkafka's types end here; the rest of the program sees [`crate::record::Record`]s, seats and offsets.
 
+pub mod client;
+pub mod consumer;
+mod context;
+pub mod dead_letter;
+pub mod events;
+pub mod membership;
 pub mod offsets;
+pub mod producer;
+mod rebalance;
+pub mod room;
+mod settings;
+mod start;
+mod token;
+pub mod topics;
+
+pub use consumer::{Lines, Poller};
+pub use settings::ConsumerSettings;
+pub use start::StartAt;

@@ -1,0 +1,419 @@
+//! The only poller of a stream's topics: a thread of its own around one librdkafka consumer.
+//!
+//! It hands records to the desk in the order of the log, stores the offsets that the desk orders, pauses when the room
+//! is full, and carries out rebalances: a revoke waits (while polling goes on) until the desk releases the partitions.
+//! It must never decide about a record, and never store an offset that the desk did not order.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::record::{Origin, Record};
+
+use super::client::{Trouble, code_of};
+use super::context::{Context, Said};
+use super::events::{Notice, Order, Seat, Seated};
+use super::membership::Membership;
+use super::room::Room;
+use super::settings::ConsumerSettings;
+
+/// One poll waits at most this long: orders are obeyed at this pace.
+const POLL: Duration = Duration::from_millis(50);
+/// Records handed over at once at most.
+const BATCH: usize = 256;
+/// A full room is waited for without polling this long before the partitions are paused: pausing throws away what
+/// librdkafka has fetched ahead, so a stream that is merely busy should not do it.
+const BUSY: Duration = Duration::from_secs(1);
+/// A second fatal error within this time ends the process.
+const FATAL_AGAIN: Duration = Duration::from_secs(600);
+/// After so long without misfortune Kafka is asked whether all is well.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+/// Longest wait for one answer of the broker between two polls.
+pub(super) const ASK: Duration = Duration::from_secs(5);
+
+/// The poller's ends of its channels.
+pub struct Lines {
+    /// Notices to the desk.
+    pub notices: UnboundedSender<Notice>,
+    /// Records to the desk; bounded by the room, not by the channel.
+    pub records: UnboundedSender<Vec<Seated>>,
+    /// Orders from the desk.
+    pub orders: Receiver<Order>,
+}
+
+/// One assigned partition, as the poller sees it.
+pub(super) struct Place {
+    pub(super) seat: Seat,
+    pub(super) topic: Arc<str>,
+    pub(super) leaving: bool,
+    /// The next offset to read.
+    pub(super) next: i64,
+    /// What the group has, or will have with the next commit.
+    pub(super) stored: Option<i64>,
+}
+
+enum End {
+    Stopped,
+    Fatal(String),
+}
+
+/// The poller of one stream. [`Poller::run`] blocks its thread until it is told to stop.
+pub struct Poller {
+    pub(super) settings: ConsumerSettings,
+    room: Arc<Room>,
+    membership: Arc<Membership>,
+    lines: Lines,
+    pub(super) next_seat: u64,
+    pub(super) places: HashMap<String, BTreeMap<i32, Place>>,
+    /// Assigned by the group, not yet started because the broker did not answer.
+    pub(super) unprepared: Vec<(String, i32)>,
+    pub(super) prepare_at: Instant,
+    pub(super) paused: bool,
+    /// The group was asked whether we are still a member, at this moment.
+    pub(super) asked_group: Option<Instant>,
+    /// The last misfortune with Kafka, until everything looks well again.
+    trouble_at: Option<Instant>,
+}
+
+impl Poller {
+    /// A poller that has not started.
+    #[must_use]
+    pub fn new(
+        settings: ConsumerSettings,
+        room: Arc<Room>,
+        membership: Arc<Membership>,
+        lines: Lines,
+    ) -> Self {
+        Self {
+            settings,
+            room,
+            membership,
+            lines,
+            next_seat: 0,
+            places: HashMap::new(),
+            unprepared: Vec::new(),
+            prepare_at: Instant::now(),
+            paused: false,
+            asked_group: None,
+            trouble_at: None,
+        }
+    }
+
+    /// Polls until [`Order::Stop`] or a second fatal error.
+    pub fn run(mut self) {
+        self.room.register_poller();
+        let mut last_fatal: Option<Instant> = None;
+        loop {
+            let end = match self.subscribe() {
+                Ok(consumer) => self.poll_until_the_end(&consumer),
+                Err(error) => End::Fatal(error.to_string()),
+            };
+            let End::Fatal(error) = end else { return };
+            let final_one = last_fatal.is_some_and(|at| at.elapsed() < FATAL_AGAIN);
+            last_fatal = Some(Instant::now());
+            let lost = self
+                .places
+                .drain()
+                .flat_map(|(_, of)| of.into_values().map(|place| place.seat))
+                .collect();
+            self.unprepared.clear();
+            self.tell(Notice::Lost(lost));
+            self.tell(Notice::Fatal { error, final_one });
+            if final_one {
+                return;
+            }
+        }
+    }
+
+    fn subscribe(&self) -> KafkaResult<BaseConsumer<Context>> {
+        let context = Context::new(self.settings.token_file.clone());
+        let consumer: BaseConsumer<Context> =
+            self.settings.config().create_with_context(context)?;
+        let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics)?;
+        Ok(consumer)
+    }
+
+    fn poll_until_the_end(&mut self, consumer: &BaseConsumer<Context>) -> End {
+        let mut full_since: Option<Instant> = None;
+        loop {
+            self.tick(consumer);
+            if self.obey(consumer) {
+                self.leave(consumer);
+                return End::Stopped;
+            }
+            self.prepare_again(consumer);
+            self.look_again(consumer);
+            if !self.room.has_space() && !self.paused {
+                let since = *full_since.get_or_insert_with(Instant::now);
+                if since.elapsed() < BUSY {
+                    self.room.poller_waits();
+                    std::thread::park_timeout(POLL);
+                    continue;
+                }
+                self.pause(consumer, true);
+            } else if self.paused && self.room.has_ample_space() {
+                self.pause(consumer, false);
+            }
+            if !self.paused {
+                full_since = None;
+            }
+            if let Err(fatal) = self.poll_batch(consumer) {
+                return End::Fatal(fatal);
+            }
+            if let Some(fatal) = self.hear(consumer) {
+                return End::Fatal(fatal);
+            }
+        }
+    }
+
+    /// One loop more. After a gap as long as half a session the group is asked before anything may be sent.
+    fn tick(&mut self, consumer: &BaseConsumer<Context>) {
+        if self.membership.looped() && !self.places.is_empty() && self.asked_group.is_none() {
+            tracing::warn!(
+                "the poller was silent for half a session; asking the group whether the partitions are still ours"
+            );
+            self.ask_group(consumer);
+        }
+        if let Some(asked) = self.asked_group {
+            if asked.elapsed() > Duration::from_secs(5) {
+                self.ask_group(consumer);
+            }
+        } else {
+            self.membership.tick();
+        }
+    }
+
+    pub(super) fn all_places(&self) -> impl Iterator<Item = (&str, i32, &Place)> {
+        self.places
+            .iter()
+            .flat_map(|(topic, of)| of.iter().map(move |(n, place)| (topic.as_str(), *n, place)))
+    }
+
+    /// Carries out what the desk ordered; says whether to stop.
+    fn obey(&mut self, consumer: &BaseConsumer<Context>) -> bool {
+        let mut store: HashMap<Seat, i64> = HashMap::new();
+        let mut release: Vec<Seat> = Vec::new();
+        let stop = loop {
+            match self.lines.orders.try_recv() {
+                Ok(Order::Store { seat, next }) => {
+                    store.insert(seat, next);
+                }
+                Ok(Order::Release(seats)) => release.extend(seats),
+                Ok(Order::Stop) | Err(TryRecvError::Disconnected) => break true,
+                Err(TryRecvError::Empty) => break false,
+            }
+        };
+        if !store.is_empty() {
+            self.store(consumer, &store);
+        }
+        if !release.is_empty() {
+            self.give_back(consumer, &release);
+        }
+        stop
+    }
+
+    fn store(&mut self, consumer: &BaseConsumer<Context>, next_of: &HashMap<Seat, i64>) {
+        let mut list = TopicPartitionList::new();
+        for (topic, of) in &mut self.places {
+            for (partition, place) in of.iter_mut() {
+                if let Some(next) = next_of.get(&place.seat) {
+                    place.stored = Some(*next);
+                    if let Err(error) =
+                        list.add_partition_offset(topic, *partition, Offset::Offset(*next))
+                    {
+                        tracing::error!(%error, "an offset could not be listed for storing");
+                    }
+                }
+            }
+        }
+        if list.count() > 0
+            && let Err(error) = consumer.store_offsets(&list)
+        {
+            // The partition left between the order and now: its new owner starts at what was committed.
+            tracing::debug!(%error, "offsets were not stored");
+        }
+    }
+
+    fn leave(&mut self, consumer: &BaseConsumer<Context>) {
+        // Stored offsets are committed by librdkafka when the consumer closes, which happens on drop.
+        consumer.context().close();
+        self.places.clear();
+    }
+
+    fn poll_batch(&mut self, consumer: &BaseConsumer<Context>) -> Result<(), String> {
+        let mut batch = Vec::new();
+        let mut wait = POLL;
+        while batch.len() < BATCH && (self.paused || self.room.has_space()) {
+            match consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => {
+                    if let Some(seated) = self.take(&message) {
+                        self.room.enter(seated.record.size());
+                        batch.push(seated);
+                    }
+                }
+                Some(Err(error)) => {
+                    let fatal = self.misfortune(consumer, &error);
+                    if let Some(fatal) = fatal {
+                        return Err(fatal);
+                    }
+                    break;
+                }
+            }
+            wait = Duration::ZERO;
+        }
+        if !batch.is_empty() {
+            // A desk that is gone has already told everybody to stop.
+            let _ = self.lines.records.send(batch);
+        }
+        Ok(())
+    }
+
+    /// A record of a partition that is ours and stays ours; others are read again by their next owner.
+    fn take(&mut self, message: &BorrowedMessage<'_>) -> Option<Seated> {
+        let place = self
+            .places
+            .get_mut(message.topic())?
+            .get_mut(&message.partition())?;
+        if place.leaving || message.offset() < place.next {
+            return None;
+        }
+        place.next = message.offset() + 1;
+        let headers = message.headers().map(|headers| {
+            headers
+                .iter()
+                .map(|header| {
+                    (
+                        header.key.to_owned(),
+                        header.value.map(Bytes::copy_from_slice),
+                    )
+                })
+                .collect()
+        });
+        let record = Record {
+            origin: Origin {
+                topic: Arc::clone(&place.topic),
+                partition: message.partition(),
+                offset: message.offset(),
+            },
+            key: message.key().map(Bytes::copy_from_slice),
+            value: message.payload().map(Bytes::copy_from_slice),
+            headers: headers.unwrap_or_default(),
+            timestamp_ms: message.timestamp().to_millis(),
+        };
+        Some(Seated {
+            seat: place.seat,
+            record,
+        })
+    }
+
+    fn misfortune(
+        &mut self,
+        consumer: &BaseConsumer<Context>,
+        error: &KafkaError,
+    ) -> Option<String> {
+        if let Some((code, reason)) = consumer.client().fatal_error() {
+            return Some(format!("{code}: {reason}"));
+        }
+        match code_of(error) {
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                self.start_out_of_range(consumer)
+            }
+            Some(Code::PollExceeded) => tracing::error!(
+                "max.poll.interval.ms passed between two polls; the group dropped us"
+            ),
+            Some(code) => self.trouble(Trouble::of(code), error.to_string()),
+            None => tracing::warn!(%error, "Kafka"),
+        }
+        None
+    }
+
+    /// Everything that librdkafka said during the last poll.
+    fn hear(&mut self, consumer: &BaseConsumer<Context>) -> Option<String> {
+        while let Some(said) = consumer.context().next() {
+            match said {
+                Said::Assign(partitions) => {
+                    self.unprepared.extend(partitions);
+                    self.prepare_at = Instant::now();
+                    self.prepare_again(consumer);
+                }
+                Said::Revoke(partitions) => self.revoke(consumer, &partitions),
+                Said::Committed(list) => self.committed(list),
+                Said::CommitFailed(error) => self.commit_failed(&error),
+                Said::HighWatermark(topic, partition, log_end) => {
+                    if let Some(seat) = self.seat(&topic, partition) {
+                        self.tell(Notice::Lag { seat, log_end });
+                    }
+                }
+                Said::Global(trouble, text) => self.trouble(trouble, text),
+                Said::Fatal(text) => return Some(text),
+            }
+        }
+        None
+    }
+
+    fn committed(&mut self, list: Vec<(String, i32, i64)>) {
+        self.asked_group = None;
+        let seats: Vec<_> = list
+            .iter()
+            .filter_map(|(topic, n, next)| Some((self.seat(topic, *n)?, *next)))
+            .collect();
+        if !seats.is_empty() {
+            self.tell(Notice::Committed(seats));
+        }
+    }
+
+    fn commit_failed(&mut self, error: &KafkaError) {
+        self.tell(Notice::CommitFailed(error.to_string()));
+        // While the group was being asked, a refusal means that the partitions are gone: the loss follows as a
+        // revoke, and until then no tick says that we may send.
+    }
+
+    fn seat(&self, topic: &str, partition: i32) -> Option<Seat> {
+        Some(self.places.get(topic)?.get(&partition)?.seat)
+    }
+
+    pub(super) fn tell(&self, notice: Notice) {
+        // A desk that is gone has already told everybody to stop.
+        let _ = self.lines.notices.send(notice);
+    }
+
+    pub(super) fn trouble(&mut self, trouble: Trouble, text: String) {
+        self.trouble_at = Some(Instant::now());
+        self.tell(Notice::Trouble(trouble, text));
+    }
+
+    /// After some time without misfortune, asks whether every topic is there and readable.
+    fn look_again(&mut self, consumer: &BaseConsumer<Context>) {
+        if self.trouble_at.is_none_or(|at| at.elapsed() < LOOK_AGAIN) {
+            return;
+        }
+        let named = self
+            .settings
+            .topics
+            .iter()
+            .filter(|topic| !topic.starts_with('^'));
+        let well = named.map(String::as_str).all(|topic| {
+            let metadata = consumer.fetch_metadata(Some(topic), ASK);
+            metadata.is_ok_and(|all| {
+                all.topics()
+                    .iter()
+                    .any(|t| t.name() == topic && t.error().is_none())
+            })
+        });
+        self.trouble_at = (!well).then(Instant::now);
+        if well {
+            self.tell(Notice::Recovered);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! An acknowledged write: a record counts as written when all in-sync replicas have it (`acks=all`, idempotent).
+//!
+//! Used for dead letters and outcome records. One attempt returns what it came to; whoever calls decides about again.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use thiserror::Error;
+
+use super::client::{self, KafkaClient, Trouble, code_of};
+use super::token;
+
+/// A record to write.
+#[derive(Debug, Clone)]
+pub struct Outgoing<'a> {
+    /// Topic name.
+    pub topic: &'a str,
+    /// Key, as bytes.
+    pub key: Option<&'a [u8]>,
+    /// Value, as bytes.
+    pub value: Option<&'a [u8]>,
+    /// Headers in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// Why a record was not written.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// The broker or the client refuses records of this size.
+    #[error("the record is too large for topic {topic}")]
+    TooLarge {
+        /// The topic.
+        topic: String,
+    },
+    /// Anything else: the caller waits and tries again.
+    #[error("the record could not be written to topic {topic}")]
+    Failed {
+        /// The topic.
+        topic: String,
+        /// Whose fault it is.
+        trouble: Trouble,
+        /// librdkafka's error.
+        source: KafkaError,
+    },
+}
+
+#[derive(Clone)]
+struct ProducerContext {
+    token_file: Option<std::path::PathBuf>,
+}
+
+impl ClientContext for ProducerContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        client::log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(target: "librdkafka", %error, "{reason}");
+    }
+
+    fn generate_oauth_token(
+        &self,
+        _configuration: Option<&str>,
+    ) -> Result<rdkafka::client::OAuthToken, Box<dyn std::error::Error>> {
+        Ok(token::read(self.token_file.as_deref())?)
+    }
+}
+
+/// One producer per process, made at its first use and made anew after a fatal error of librdkafka.
+pub struct AckedProducer {
+    client: KafkaClient,
+    token_file: Option<std::path::PathBuf>,
+    producer: Mutex<Option<FutureProducer<ProducerContext>>>,
+}
+
+impl std::fmt::Debug for AckedProducer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AckedProducer")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AckedProducer {
+    /// A producer for this cluster; does not connect yet.
+    #[must_use]
+    pub fn new(client: KafkaClient, token_file: Option<std::path::PathBuf>) -> Self {
+        Self {
+            client,
+            token_file,
+            producer: Mutex::new(None),
+        }
+    }
+
+    /// Writes one record and waits for the acknowledgement of all in-sync replicas.
+    ///
+    /// # Errors
+    /// See [`WriteError`]. After an error the record may have been written all the same.
+    pub async fn write(&self, record: Outgoing<'_>) -> Result<(), WriteError> {
+        let topic = record.topic;
+        let failed = |source: KafkaError| match code_of(&source) {
+            Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => WriteError::TooLarge {
+                topic: topic.to_owned(),
+            },
+            code => WriteError::Failed {
+                topic: topic.to_owned(),
+                trouble: code.map_or(Trouble::Other, Trouble::of),
+                source,
+            },
+        };
+        let producer = self.producer().map_err(failed)?;
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        for (key, value) in &record.headers {
+            headers = headers.insert(Header {
+                key,
+                value: value.as_ref(),
+            });
+        }
+        let mut outgoing = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
+        outgoing.key = record.key;
+        outgoing.payload = record.value;
+        match producer.send(outgoing, Duration::from_secs(5)).await {
+            Ok(_) => Ok(()),
+            Err((error, _)) => {
+                if producer.client().fatal_error().is_some() {
+                    self.forget();
+                }
+                Err(failed(error))
+            }
+        }
+    }
+
+    fn producer(&self) -> Result<FutureProducer<ProducerContext>, KafkaError> {
+        let mut slot = self
+            .producer
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(producer) = slot.as_ref() {
+            return Ok(producer.clone());
+        }
+        let mut config = self.client.config();
+        let mut default = |name: &str, value: &str| {
+            if config.get(name).is_none() {
+                config.set(name, value);
+            }
+        };
+        // The broker's limit decides, not the client's.
+        default("message.max.bytes", "67108864");
+        default("message.timeout.ms", "30000");
+        default("linger.ms", "2");
+        config.set("acks", "all").set("enable.idempotence", "true");
+        let producer: FutureProducer<ProducerContext> =
+            config.create_with_context(ProducerContext {
+                token_file: self.token_file.clone(),
+            })?;
+        *slot = Some(producer.clone());
+        Ok(producer)
+    }
+
+    fn forget(&self) {
+        *self
+            .producer
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+}

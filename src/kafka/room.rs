@@ -1,0 +1,179 @@
+//! How much a stream may hold in memory (DESIGN P6), shared by the poller that fills it and the desk that empties it.
+//!
+//! Only counts; it never decides what to do about being full: the poller pauses its partitions.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::Thread;
+
+/// The limits of one stream.
+#[derive(Debug, Clone, Copy)]
+pub struct RoomLimits {
+    /// SETs (and records not yet expanded) without a final outcome.
+    pub max_unsettled: usize,
+    /// Bytes of the records that those came from.
+    pub max_unsettled_bytes: usize,
+    /// Records received past the last commit that the broker acknowledged.
+    pub max_uncommitted: usize,
+}
+
+/// The counts beside the limits.
+#[derive(Debug)]
+pub struct Room {
+    limits: RoomLimits,
+    unsettled: AtomicUsize,
+    bytes: AtomicUsize,
+    uncommitted: AtomicUsize,
+    poller_waits: AtomicBool,
+    poller: Mutex<Option<Thread>>,
+}
+
+impl Room {
+    /// An empty room.
+    #[must_use]
+    pub fn new(limits: RoomLimits) -> Self {
+        Self {
+            limits,
+            unsettled: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            uncommitted: AtomicUsize::new(0),
+            poller_waits: AtomicBool::new(false),
+            poller: Mutex::new(None),
+        }
+    }
+
+    /// The limits given at the start.
+    #[must_use]
+    pub fn limits(&self) -> RoomLimits {
+        self.limits
+    }
+
+    /// One record more, of so many bytes.
+    pub fn enter(&self, bytes: usize) {
+        self.unsettled.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.uncommitted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// `sets` more than the one that the record was counted as.
+    pub fn expand(&self, sets: usize) {
+        self.unsettled.fetch_add(sets, Ordering::Relaxed);
+    }
+
+    /// `sets` less, `bytes` less: outcomes are final, or the partition is gone.
+    pub fn leave(&self, sets: usize, bytes: usize) {
+        self.unsettled.fetch_sub(sets, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.wake_poller();
+    }
+
+    /// So many records less past the acknowledged commit.
+    pub fn acknowledged(&self, records: usize) {
+        self.uncommitted.fetch_sub(records, Ordering::Relaxed);
+        self.wake_poller();
+    }
+
+    /// SETs without a final outcome.
+    #[must_use]
+    pub fn unsettled(&self) -> usize {
+        self.unsettled.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the records without a final outcome.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Records past the last acknowledged commit.
+    #[must_use]
+    pub fn uncommitted(&self) -> usize {
+        self.uncommitted.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more record may be taken from Kafka.
+    #[must_use]
+    pub fn has_space(&self) -> bool {
+        self.is_below(1, 1)
+    }
+
+    /// Whether there is enough space that resuming paused partitions pays (three quarters of each limit).
+    #[must_use]
+    pub fn has_ample_space(&self) -> bool {
+        self.is_below(3, 4)
+    }
+
+    /// Whether one more SET of a record under expansion may be made.
+    #[must_use]
+    pub fn has_space_for_a_set(&self) -> bool {
+        self.unsettled() < self.limits.max_unsettled
+    }
+
+    fn is_below(&self, part: usize, of: usize) -> bool {
+        let below = |count: usize, limit: usize| count < (limit / of * part).max(1);
+        below(self.unsettled(), self.limits.max_unsettled)
+            && below(self.bytes(), self.limits.max_unsettled_bytes)
+            && below(self.uncommitted(), self.limits.max_uncommitted)
+    }
+
+    /// Called once by the poller: whom to wake when space is made.
+    pub fn register_poller(&self) {
+        if let Ok(mut poller) = self.poller.lock() {
+            *poller = Some(std::thread::current());
+        }
+    }
+
+    /// Called by the poller before it parks.
+    pub fn poller_waits(&self) {
+        self.poller_waits.store(true, Ordering::SeqCst);
+    }
+
+    fn wake_poller(&self) {
+        if self.poller_waits.load(Ordering::SeqCst) && self.has_ample_space() {
+            self.poller_waits.store(false, Ordering::SeqCst);
+            if let Ok(poller) = self.poller.lock()
+                && let Some(thread) = poller.as_ref()
+            {
+                thread.unpark();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room() -> Room {
+        Room::new(RoomLimits {
+            max_unsettled: 8,
+            max_unsettled_bytes: 1000,
+            max_uncommitted: 100,
+        })
+    }
+
+    #[test]
+    fn each_limit_closes_the_room_by_itself() {
+        let by_sets = room();
+        (0..8).for_each(|_| by_sets.enter(1));
+        assert!(!by_sets.has_space());
+        by_sets.leave(1, 1);
+        assert!(by_sets.has_space() && !by_sets.has_ample_space());
+
+        let by_bytes = room();
+        by_bytes.enter(1000);
+        assert!(!by_bytes.has_space());
+
+        let by_commits = room();
+        for _ in 0..100 {
+            by_commits.enter(0);
+            by_commits.leave(1, 0);
+        }
+        assert!(
+            !by_commits.has_space(),
+            "settled, but the broker has acknowledged no commit"
+        );
+        by_commits.acknowledged(100);
+        assert!(by_commits.has_ample_space());
+    }
+}

@@ -1,0 +1,75 @@
+//! What one stream consumes, and the librdkafka properties that the promises depend on.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+
+use super::client::KafkaClient;
+use super::start::StartAt;
+
+/// What one stream consumes, and how.
+#[derive(Debug, Clone)]
+pub struct ConsumerSettings {
+    /// The cluster.
+    pub client: KafkaClient,
+    /// Consumer group.
+    pub group: String,
+    /// Topic names, or one pattern that starts with `^`.
+    pub topics: Vec<String>,
+    /// Where to start without any commit.
+    pub start_at: StartAt,
+    /// KIP-848 instead of the classic protocol.
+    pub kip848: bool,
+    /// Classic protocol only: time without heartbeat after which the group drops a member.
+    pub session_timeout: Option<Duration>,
+    /// Time without poll after which librdkafka leaves the group.
+    pub max_poll_interval: Duration,
+    /// Bytes that librdkafka fetches ahead.
+    pub prefetch_bytes: u64,
+    /// Where the OAUTHBEARER token is.
+    pub token_file: Option<PathBuf>,
+}
+
+impl ConsumerSettings {
+    /// The librdkafka configuration: the operator's properties, then what the promises depend on.
+    pub(super) fn config(&self) -> ClientConfig {
+        let mut config = self.client.config();
+        config
+            .set("group.id", &self.group)
+            .set("enable.auto.offset.store", "false")
+            .set("enable.auto.commit", "true")
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "false")
+            .set(
+                "max.poll.interval.ms",
+                self.max_poll_interval.as_millis().to_string(),
+            )
+            .set(
+                "queued.max.messages.kbytes",
+                (self.prefetch_bytes / 1024).max(1024).to_string(),
+            );
+        // Defaults that the operator may change.
+        let mut default = |name: &str, value: &str| {
+            if config.get(name).is_none() {
+                config.set(name, value);
+            }
+        };
+        default("auto.commit.interval.ms", "1000");
+        // The default of 1000 ms stalls a small prefetch queue: 11.6k/s against 62k/s.
+        default("fetch.queue.backoff.ms", "20");
+        default("statistics.interval.ms", "5000");
+        if self.kip848 {
+            config.set("group.protocol", "consumer");
+        } else {
+            config.set("group.protocol", "classic");
+            if config.get("partition.assignment.strategy").is_none() {
+                config.set("partition.assignment.strategy", "cooperative-sticky");
+            }
+            if let Some(timeout) = self.session_timeout {
+                config.set("session.timeout.ms", timeout.as_millis().to_string());
+            }
+        }
+        config
+    }
+}
