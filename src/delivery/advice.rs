@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 
 /// The least advised wait: what lies in the past, or says 0, counts as one second (DESIGN §5).
 pub const LEAST: Duration = Duration::from_secs(1);
@@ -72,7 +71,10 @@ pub fn read_rate(headers: &TimeHeaders<'_>, now: i64, cap: Duration) -> RateHead
     RateHeaders {
         limit: headers.limit.and_then(parse_count),
         remaining: headers.remaining.and_then(parse_count),
-        reset: headers.reset.and_then(parse_number).map(|reset| clamp(reset - clock as f64, cap)),
+        reset: headers
+            .reset
+            .and_then(parse_number)
+            .map(|reset| clamp(reset - clock as f64, cap)),
     }
 }
 
@@ -89,20 +91,34 @@ pub fn read_advice(
     now: i64,
     cap: Duration,
 ) -> Option<Advice> {
-    if let Some(wait) = headers.retry_after.and_then(|text| parse_retry_after(text, headers.date, now, cap)) {
-        return Some(Advice { wait, source: AdviceSource::RetryAfter });
+    if let Some(wait) = headers
+        .retry_after
+        .and_then(|text| parse_retry_after(text, headers.date, now, cap))
+    {
+        return Some(Advice {
+            wait,
+            source: AdviceSource::RetryAfter,
+        });
     }
     let window_used_up = status == 429 || rate.remaining == Some(0);
     if !window_used_up || rate.is_concurrency_hint() {
         return None;
     }
-    rate.reset.map(|wait| Advice { wait, source: AdviceSource::RateLimitReset })
+    rate.reset.map(|wait| Advice {
+        wait,
+        source: AdviceSource::RateLimitReset,
+    })
 }
 
 /// `Retry-After` in both forms. `None` when it is empty, no number and no date, or a date that does not
 /// exist. Numbers may be signed, fractional or in scientific notation: some servers send them.
 #[must_use]
-pub fn parse_retry_after(text: &str, date: Option<&str>, now: i64, cap: Duration) -> Option<Duration> {
+pub fn parse_retry_after(
+    text: &str,
+    date: Option<&str>,
+    now: i64,
+    cap: Duration,
+) -> Option<Duration> {
     if let Some(seconds) = parse_number(text) {
         return Some(clamp(seconds, cap));
     }
@@ -114,22 +130,32 @@ pub fn parse_retry_after(text: &str, date: Option<&str>, now: i64, cap: Duration
 /// An HTTP date in any of its three forms (RFC 9110 §5.6.7) as epoch seconds.
 #[must_use]
 pub fn parse_http_date(text: &str) -> Option<i64> {
-    const FORMS: [&str; 3] =
-        ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    const FORMS: [&str; 3] = [
+        "%a, %d %b %Y %H:%M:%S GMT",
+        "%A, %d-%b-%y %H:%M:%S GMT",
+        "%a %b %e %H:%M:%S %Y",
+    ];
     let text = text.trim();
     // The longest form has 33 characters ("Wednesday, 09-Nov-94 08:49:37 GMT").
     if text.len() > 40 {
         return None;
     }
-    let civil = FORMS.iter().find_map(|form| DateTime::strptime(form, text).ok())?;
-    let zoned = civil.to_zoned(TimeZone::UTC).ok()?;
-    Some(zoned.timestamp().as_second())
+    let civil = FORMS
+        .iter()
+        .find_map(|form| DateTime::strptime(form, text).ok())?;
+    Some(
+        civil
+            .duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0))
+            .as_secs(),
+    )
 }
 
 /// A decimal number: digits, with an optional sign, fraction and exponent. No `nan`, no `inf`, no hex.
 fn parse_number(text: &str) -> Option<f64> {
     let text = text.trim();
-    let plain = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
+    let plain = text
+        .bytes()
+        .all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
     if text.is_empty() || !plain {
         return None;
     }
@@ -206,16 +232,35 @@ mod tests {
         let date = Some("Sun, 06 Nov 1994 09:49:37 GMT");
         let wait = parse_retry_after("Sun, 06 Nov 1994 09:49:47 GMT", date, NOW, CAP);
         assert_eq!(wait, Some(Duration::from_secs(10)));
-        let headers = TimeHeaders { reset: Some("784115387"), date, ..Default::default() };
-        assert_eq!(read_rate(&headers, NOW, CAP).reset, Some(Duration::from_secs(10)));
-        let headers = TimeHeaders { reset: Some("784111787"), date: Some("never"), ..Default::default() };
-        assert_eq!(read_rate(&headers, NOW, CAP).reset, Some(Duration::from_secs(10)));
+        let headers = TimeHeaders {
+            reset: Some("784115387"),
+            date,
+            ..Default::default()
+        };
+        assert_eq!(
+            read_rate(&headers, NOW, CAP).reset,
+            Some(Duration::from_secs(10))
+        );
+        let headers = TimeHeaders {
+            reset: Some("784111787"),
+            date: Some("never"),
+            ..Default::default()
+        };
+        assert_eq!(
+            read_rate(&headers, NOW, CAP).reset,
+            Some(Duration::from_secs(10))
+        );
     }
 
     #[test]
     fn a_reset_is_advice_only_when_the_window_is_used_up() {
         let advise = |status, limit, remaining, reset| {
-            let headers = TimeHeaders { limit, remaining, reset, ..Default::default() };
+            let headers = TimeHeaders {
+                limit,
+                remaining,
+                reset,
+                ..Default::default()
+            };
             let rate = read_rate(&headers, NOW, CAP);
             read_advice(&headers, &rate, status, NOW, CAP).map(|a| a.wait.as_secs())
         };
@@ -224,20 +269,45 @@ mod tests {
         assert_eq!(advise(429, None, None, at), Some(10));
         assert_eq!(advise(503, Some("600"), Some("12"), at), None);
         assert_eq!(advise(503, Some("600"), Some("0"), at), Some(10));
-        assert_eq!(advise(429, Some("0"), Some("0"), at), None, "a concurrency 429 only hints");
-        assert_eq!(advise(429, Some("600"), Some("0"), Some("1")), Some(1), "the past counts as 1 s");
-        assert_eq!(advise(429, Some("600"), Some("0"), Some("1615304991643")), Some(300), "milliseconds");
+        assert_eq!(
+            advise(429, Some("0"), Some("0"), at),
+            None,
+            "a concurrency 429 only hints"
+        );
+        assert_eq!(
+            advise(429, Some("600"), Some("0"), Some("1")),
+            Some(1),
+            "the past counts as 1 s"
+        );
+        assert_eq!(
+            advise(429, Some("600"), Some("0"), Some("1615304991643")),
+            Some(300),
+            "milliseconds"
+        );
         assert_eq!(advise(429, Some("600"), Some("0"), Some("x")), None);
         assert_eq!(advise(429, None, None, None), None);
     }
 
     #[test]
     fn retry_after_comes_before_the_reset() {
-        let headers = TimeHeaders { retry_after: Some("3"), reset: Some("784111787"), ..Default::default() };
+        let headers = TimeHeaders {
+            retry_after: Some("3"),
+            reset: Some("784111787"),
+            ..Default::default()
+        };
         let rate = read_rate(&headers, NOW, CAP);
         let advice = read_advice(&headers, &rate, 429, NOW, CAP);
-        assert_eq!(advice, Some(Advice { wait: Duration::from_secs(3), source: AdviceSource::RetryAfter }));
-        let headers = TimeHeaders { retry_after: Some("soon"), ..headers };
+        assert_eq!(
+            advice,
+            Some(Advice {
+                wait: Duration::from_secs(3),
+                source: AdviceSource::RetryAfter
+            })
+        );
+        let headers = TimeHeaders {
+            retry_after: Some("soon"),
+            ..headers
+        };
         let advice = read_advice(&headers, &rate, 429, NOW, CAP);
         assert_eq!(advice.map(|a| a.source), Some(AdviceSource::RateLimitReset));
     }

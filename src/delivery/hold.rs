@@ -61,7 +61,11 @@ impl HoldReason {
         use KafkaFault::{Acl, Auth, DeadLetterTopic, Tls, UnknownTopic};
         let kafka = [Auth, Tls, Acl, UnknownTopic, DeadLetterTopic].map(Self::Kafka);
         let rest = [Self::Refusals, Self::MappingSuspect, Self::Operator];
-        SetUpFault::ALL.into_iter().map(Self::SetUp).chain(kafka).chain(rest)
+        SetUpFault::ALL
+            .into_iter()
+            .map(Self::SetUp)
+            .chain(kafka)
+            .chain(rest)
     }
 
     /// The label in metrics, logs and the status page.
@@ -151,7 +155,8 @@ impl<K: Eq + Hash + Clone> Gate<K> {
     /// The reasons in force, each with its beginning; the probed one first.
     pub fn reasons(&self) -> impl Iterator<Item = (HoldReason, Instant)> {
         let push = self.push.map(|hold| (hold.reason, hold.since));
-        push.into_iter().chain(self.others.iter().map(|(reason, since)| (*reason, *since)))
+        push.into_iter()
+            .chain(self.others.iter().map(|(reason, since)| (*reason, *since)))
     }
 
     /// Shuts the gate. A second probed reason replaces the first and keeps its `since` and its backoff:
@@ -165,7 +170,12 @@ impl<K: Eq + Hash + Clone> Gate<K> {
             hold.reason = reason;
         } else {
             let next_probe = now + self.backoff.probe_delay(1, uniform);
-            self.push = Some(PushHold { reason, since: now, failed: 0, next_probe });
+            self.push = Some(PushHold {
+                reason,
+                since: now,
+                failed: 0,
+                next_probe,
+            });
         }
         was_open
     }
@@ -260,7 +270,9 @@ impl<K: Eq + Hash + Clone> Gate<K> {
                 return Probed::Judge;
             }
             hold.failed = hold.failed.saturating_add(1);
-            let delay = self.backoff.probe_delay(hold.failed.saturating_add(1), uniform);
+            let delay = self
+                .backoff
+                .probe_delay(hold.failed.saturating_add(1), uniform);
             hold.next_probe = now + delay.max(advised.unwrap_or_default());
             match verdict {
                 Verdict::SetUp(fault) => hold.reason = HoldReason::SetUp(fault),

@@ -25,7 +25,10 @@ impl Pacer {
     #[must_use]
     pub fn new(settings: PacingSettings) -> Self {
         let pacing = Pacing::new(settings, Instant::now().into_std());
-        Self { turn: tokio::sync::Mutex::new(()), pacing: Mutex::new(pacing) }
+        Self {
+            turn: tokio::sync::Mutex::new(()),
+            pacing: Mutex::new(pacing),
+        }
     }
 
     /// Waits until one request may leave. Cancel-safe.
@@ -43,13 +46,16 @@ impl Pacer {
 
     /// Learns from an answer; see [`Pacing::learn`].
     pub fn learn(&self, rate: &RateHeaders, advice: Option<Advice>, throttled: bool) {
-        self.pacing().learn(rate, advice, throttled, Instant::now().into_std());
+        self.pacing()
+            .learn(rate, advice, throttled, Instant::now().into_std());
     }
 
     /// Until when the receiver wants nothing; for the status page.
     #[must_use]
     pub fn paused_until(&self) -> Option<std::time::Instant> {
-        self.pacing().paused_until().filter(|until| *until > Instant::now().into_std())
+        self.pacing()
+            .paused_until()
+            .filter(|until| *until > Instant::now().into_std())
     }
 
     fn pacing(&self) -> MutexGuard<'_, Pacing> {
@@ -69,8 +75,13 @@ impl Pacers {
     /// a rate is the total for the origin (DESIGN §5).
     #[must_use]
     pub fn for_origin(&self, origin: TargetOrigin, settings: PacingSettings) -> Arc<Pacer> {
-        let mut known = self.by_origin.lock().unwrap_or_else(PoisonError::into_inner);
-        let pacer = known.entry(origin).or_insert_with(|| Arc::new(Pacer::new(settings)));
+        let mut known = self
+            .by_origin
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let pacer = known
+            .entry(origin)
+            .or_insert_with(|| Arc::new(Pacer::new(settings)));
         pacer.pacing().tighten(settings);
         Arc::clone(pacer)
     }
@@ -84,11 +95,16 @@ mod tests {
     use super::*;
 
     fn slow() -> PacingSettings {
-        PacingSettings { rate: Some(50.0), burst: 1 }
+        PacingSettings {
+            rate: Some(50.0),
+            burst: 1,
+        }
     }
 
     fn origin(url: &str) -> TargetOrigin {
-        super::super::target::TargetUrl::parse(url, false).expect("valid").origin()
+        super::super::target::TargetUrl::parse(url, false)
+            .expect("valid")
+            .origin()
     }
 
     #[tokio::test]
@@ -98,13 +114,20 @@ mod tests {
         for _ in 0..4 {
             pacer.turn().await;
         }
-        assert!(start.elapsed() >= Duration::from_millis(59), "3 waits of 20 ms: {:?}", start.elapsed());
+        assert!(
+            start.elapsed() >= Duration::from_millis(59),
+            "3 waits of 20 ms: {:?}",
+            start.elapsed()
+        );
     }
 
     #[tokio::test]
     async fn an_abandoned_wait_takes_nothing() {
         let pacer = Arc::new(Pacer::new(PacingSettings::default()));
-        let advice = Advice { wait: Duration::from_secs(3600), source: AdviceSource::RetryAfter };
+        let advice = Advice {
+            wait: Duration::from_secs(3600),
+            source: AdviceSource::RetryAfter,
+        };
         pacer.learn(&RateHeaders::default(), Some(advice), true);
         assert!(pacer.paused_until().is_some());
         let waits = Arc::clone(&pacer);
@@ -123,6 +146,9 @@ mod tests {
         assert!(Arc::ptr_eq(&a, &b));
         assert!(!Arc::ptr_eq(&a, &c));
         assert!(a.pacing().take(std::time::Instant::now()).is_ok());
-        assert!(a.pacing().take(std::time::Instant::now()).is_err(), "the lower rate rules");
+        assert!(
+            a.pacing().take(std::time::Instant::now()).is_err(),
+            "the lower rate rules"
+        );
     }
 }

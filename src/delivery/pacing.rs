@@ -21,7 +21,10 @@ pub struct PacingSettings {
 
 impl Default for PacingSettings {
     fn default() -> Self {
-        Self { rate: None, burst: 1 }
+        Self {
+            rate: None,
+            burst: 1,
+        }
     }
 }
 
@@ -50,8 +53,18 @@ impl Pacing {
     #[must_use]
     pub fn new(settings: PacingSettings, now: Instant) -> Self {
         let burst = f64::from(settings.burst.max(1));
-        let interval = settings.rate.filter(|r| r.is_finite() && *r > 0.0).map(|rate| 1.0 / rate);
-        Self { interval, burst, tokens: burst, filled_at: now, paused_until: None, window: None }
+        let interval = settings
+            .rate
+            .filter(|r| r.is_finite() && *r > 0.0)
+            .map(|rate| 1.0 / rate);
+        Self {
+            interval,
+            burst,
+            tokens: burst,
+            filled_at: now,
+            paused_until: None,
+            window: None,
+        }
     }
 
     /// Takes the right to send one request.
@@ -63,7 +76,11 @@ impl Pacing {
         if let Some(until) = self.paused_until {
             return Err(until - now);
         }
-        if let Some(Window { remaining: 0, until }) = self.window {
+        if let Some(Window {
+            remaining: 0,
+            until,
+        }) = self.window
+        {
             return Err(until - now);
         }
         if let Some(interval) = self.interval {
@@ -85,13 +102,21 @@ impl Pacing {
 
     /// Learns from an answer. `throttled`: it was a 429 (only then does `advice` stop the whole origin; a
     /// 503 for one SET says nothing about the next).
-    pub fn learn(&mut self, rate: &RateHeaders, advice: Option<Advice>, throttled: bool, now: Instant) {
+    pub fn learn(
+        &mut self,
+        rate: &RateHeaders,
+        advice: Option<Advice>,
+        throttled: bool,
+        now: Instant,
+    ) {
         self.forget_the_past(now);
         if let (true, Some(advice)) = (throttled, advice) {
             let until = now + advice.wait;
             self.paused_until = Some(self.paused_until.map_or(until, |known| known.max(until)));
         }
-        let (Some(remaining), Some(reset)) = (rate.remaining, rate.reset) else { return };
+        let (Some(remaining), Some(reset)) = (rate.remaining, rate.reset) else {
+            return;
+        };
         if rate.is_concurrency_hint() {
             return;
         }
@@ -101,9 +126,10 @@ impl Pacing {
             Some(known) if until + SAME_WINDOW < known.until => known,
             // Answers overtake one another, and requests on the wire are not in the header yet: the
             // smaller number is right.
-            Some(known) if until < known.until + SAME_WINDOW => {
-                Window { remaining: known.remaining.min(remaining), until: known.until }
-            }
+            Some(known) if until < known.until + SAME_WINDOW => Window {
+                remaining: known.remaining.min(remaining),
+                until: known.until,
+            },
             _ => Window { remaining, until },
         });
     }
@@ -141,17 +167,30 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn headers(limit: u64, remaining: u64, reset: u64) -> RateHeaders {
-        RateHeaders { limit: Some(limit), remaining: Some(remaining), reset: Some(Duration::from_secs(reset)) }
+        RateHeaders {
+            limit: Some(limit),
+            remaining: Some(remaining),
+            reset: Some(Duration::from_secs(reset)),
+        }
     }
 
     fn advice(secs: u64) -> Option<Advice> {
-        Some(Advice { wait: Duration::from_secs(secs), source: AdviceSource::RetryAfter })
+        Some(Advice {
+            wait: Duration::from_secs(secs),
+            source: AdviceSource::RetryAfter,
+        })
     }
 
     #[test]
     fn a_burst_then_the_rate() {
         let start = Instant::now();
-        let mut pacing = Pacing::new(PacingSettings { rate: Some(10.0), burst: 3 }, start);
+        let mut pacing = Pacing::new(
+            PacingSettings {
+                rate: Some(10.0),
+                burst: 3,
+            },
+            start,
+        );
         for _ in 0..3 {
             assert_eq!(pacing.take(start), Ok(()));
         }
@@ -229,8 +268,14 @@ mod tests {
     fn sharing_takes_the_lower_rate() {
         let now = Instant::now();
         let mut pacing = Pacing::new(PacingSettings::default(), now);
-        pacing.tighten(PacingSettings { rate: Some(1.0), burst: 1 });
-        pacing.tighten(PacingSettings { rate: Some(5.0), burst: 9 });
+        pacing.tighten(PacingSettings {
+            rate: Some(1.0),
+            burst: 1,
+        });
+        pacing.tighten(PacingSettings {
+            rate: Some(5.0),
+            burst: 9,
+        });
         assert_eq!(pacing.take(now), Ok(()));
         assert!(pacing.take(now).expect_err("one a second") > 900 * MS);
     }

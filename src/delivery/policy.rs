@@ -70,7 +70,10 @@ impl DeliveryPolicy {
             Verdict::Moment(fault) => fault,
         };
         attempts.failed = attempts.failed.saturating_add(1);
-        if attempts.tally.failed(fault, own, acceptances, &self.receiver_fault, now) {
+        if attempts
+            .tally
+            .failed(fault, own, acceptances, &self.receiver_fault, now)
+        {
             return Step::ReceiverError;
         }
         Step::After(self.retry.delay(attempts.failed, advice, uniform))
@@ -102,9 +105,15 @@ mod tests {
         let mut attempts = Attempts::default();
         assert_eq!(step(&mut attempts, Verdict::Accepted, None), Step::Accepted);
         let refusal = Refusal::InvalidRequest;
-        assert_eq!(step(&mut attempts, Verdict::Refused(refusal), None), Step::Guard(refusal));
+        assert_eq!(
+            step(&mut attempts, Verdict::Refused(refusal), None),
+            Step::Guard(refusal)
+        );
         let fault = SetUpFault::InvalidKey;
-        assert_eq!(step(&mut attempts, Verdict::SetUp(fault), None), Step::Hold(HoldReason::SetUp(fault)));
+        assert_eq!(
+            step(&mut attempts, Verdict::SetUp(fault), None),
+            Step::Hold(HoldReason::SetUp(fault))
+        );
         assert_eq!(attempts.count, 3);
     }
 
@@ -113,12 +122,24 @@ mod tests {
         let mut attempts = Attempts::default();
         let timeout = Verdict::Moment(MomentFault::Timeout);
         for wait in [200, 400, 800] {
-            assert_eq!(step(&mut attempts, timeout, None), Step::After(Duration::from_millis(wait)));
+            assert_eq!(
+                step(&mut attempts, timeout, None),
+                Step::After(Duration::from_millis(wait))
+            );
         }
         step(&mut attempts, Verdict::SetUp(SetUpFault::Gone), None);
-        assert_eq!(step(&mut attempts, timeout, None), Step::After(Duration::from_millis(200)));
-        let advice = Advice { wait: Duration::from_secs(9), source: AdviceSource::RetryAfter };
-        assert_eq!(step(&mut attempts, timeout, Some(advice)), Step::After(Duration::from_millis(9200)));
+        assert_eq!(
+            step(&mut attempts, timeout, None),
+            Step::After(Duration::from_millis(200))
+        );
+        let advice = Advice {
+            wait: Duration::from_secs(9),
+            source: AdviceSource::RetryAfter,
+        };
+        assert_eq!(
+            step(&mut attempts, timeout, Some(advice)),
+            Step::After(Duration::from_millis(9200))
+        );
     }
 
     #[test]

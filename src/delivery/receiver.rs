@@ -18,7 +18,9 @@ use reqwest::{Client, Response};
 use thiserror::Error;
 
 use super::advice::{self, Advice, RateHeaders};
-use super::auth::{Auth, AuthError, AuthSettings, Credential, CredentialFault, epoch_seconds, time_headers};
+use super::auth::{
+    Auth, AuthError, AuthSettings, Credential, CredentialFault, epoch_seconds, time_headers,
+};
 use super::secret::Secret;
 use super::target::TargetUrl;
 use super::verdict::{ErrCode, MAX_BODY, MomentFault, Verdict, judge};
@@ -169,7 +171,11 @@ impl Receiver {
     pub fn new(settings: ReceiverSettings) -> Result<Self, ReceiverError> {
         let client = ArcSwap::from_pointee(client::build(&settings)?);
         let auth = Auth::new(settings.auth.clone(), settings.advice_cap)?;
-        Ok(Self { settings, client, auth })
+        Ok(Self {
+            settings,
+            client,
+            auth,
+        })
     }
 
     /// Reads header, CA and certificate files again. What is on the wire goes on with the old ones.
@@ -204,7 +210,9 @@ impl Receiver {
             Ok(credential) => credential,
             Err(fault) => return unsent(fault),
         };
-        let answer = self.attempt(&client, set.clone(), credential.as_ref()).await;
+        let answer = self
+            .attempt(&client, set.clone(), credential.as_ref())
+            .await;
         let Some(stale) = credential.filter(|_| answer.status == Some(401)) else {
             return answer;
         };
@@ -215,7 +223,12 @@ impl Receiver {
         }
     }
 
-    async fn attempt(&self, client: &Client, set: Bytes, credential: Option<&Credential>) -> Answer {
+    async fn attempt(
+        &self,
+        client: &Client,
+        set: Bytes,
+        credential: Option<&Credential>,
+    ) -> Answer {
         let mut request = client
             .post(self.settings.url.as_url().clone())
             .header(CONTENT_TYPE, "application/secevent+jwt")
@@ -237,8 +250,10 @@ impl Receiver {
         let rate = advice::read_rate(&times, now, cap);
         let advised = advice::read_advice(&times, &rate, status, now, cap);
         // A header that is no text is a media type that we do not know, not a missing one.
-        let media_type =
-            response.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?").to_owned());
+        let media_type = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .map(|value| value.to_str().unwrap_or("?").to_owned());
         let body = if status == 400 {
             match read_body(response).await {
                 Ok(body) => body,
@@ -302,7 +317,11 @@ fn show_description(body: &[u8]) {
 }
 
 fn moment(fault: MomentFault) -> Answer {
-    unsent(CredentialFault { verdict: Verdict::Moment(fault), status: None, advice: None })
+    unsent(CredentialFault {
+        verdict: Verdict::Moment(fault),
+        status: None,
+        advice: None,
+    })
 }
 
 fn unsent(fault: CredentialFault) -> Answer {

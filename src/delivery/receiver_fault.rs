@@ -30,7 +30,12 @@ pub struct ReceiverFaultSettings {
 
 impl Default for ReceiverFaultSettings {
     fn default() -> Self {
-        Self { enabled: true, min_attempts: 20, min_age: Duration::from_secs(15 * 60), min_others: 20 }
+        Self {
+            enabled: true,
+            min_attempts: 20,
+            min_age: Duration::from_secs(15 * 60),
+            min_others: 20,
+        }
     }
 }
 
@@ -49,7 +54,11 @@ impl<K: Eq + Clone> Acceptances<K> {
     /// An empty memory for a rule with these settings.
     #[must_use]
     pub fn new(settings: &ReceiverFaultSettings) -> Self {
-        Self { ring: VecDeque::new(), capacity: settings.min_others.saturating_add(1), count: 0 }
+        Self {
+            ring: VecDeque::new(),
+            capacity: settings.min_others.saturating_add(1),
+            count: 0,
+        }
     }
 
     /// A SET about `subject` was accepted.
@@ -65,7 +74,12 @@ impl<K: Eq + Clone> Acceptances<K> {
 
     /// Distinct subjects other than `own` accepted after acceptance number `since`, up to the capacity.
     fn others_since(&self, since: u64, own: &K) -> usize {
-        self.ring.iter().rev().take_while(|(_, number)| *number > since).filter(|(key, _)| key != own).count()
+        self.ring
+            .iter()
+            .rev()
+            .take_while(|(_, number)| *number > since)
+            .filter(|(key, _)| key != own)
+            .count()
     }
 }
 
@@ -96,8 +110,10 @@ impl FaultTally {
             return false;
         }
         self.attempts = self.attempts.saturating_add(1);
-        let first =
-            *self.first.get_or_insert(FirstFault { at: now, acceptances_before: acceptances.count });
+        let first = *self.first.get_or_insert(FirstFault {
+            at: now,
+            acceptances_before: acceptances.count,
+        });
         settings.enabled
             && self.attempts >= settings.min_attempts
             && now.saturating_duration_since(first.at) >= settings.min_age
@@ -121,11 +137,17 @@ mod tests {
     impl Case {
         fn new() -> Self {
             let settings = ReceiverFaultSettings::default();
-            Self { settings, acceptances: Acceptances::new(&settings), tally: FaultTally::default(), now: Instant::now() }
+            Self {
+                settings,
+                acceptances: Acceptances::new(&settings),
+                tally: FaultTally::default(),
+                now: Instant::now(),
+            }
         }
 
         fn fail(&mut self, fault: MomentFault) -> bool {
-            self.tally.failed(fault, &OWN, &self.acceptances, &self.settings, self.now)
+            self.tally
+                .failed(fault, &OWN, &self.acceptances, &self.settings, self.now)
         }
 
         fn fail_times(&mut self, n: u32) {
@@ -204,12 +226,18 @@ mod tests {
         case.minutes(60);
         case.fail_times(19);
         case.accept_others(20);
-        assert!(!case.fail(MomentFault::Server(500)), "the clock starts at the first 5xx");
+        assert!(
+            !case.fail(MomentFault::Server(500)),
+            "the clock starts at the first 5xx"
+        );
         case.minutes(15);
         for fault in others {
             assert!(!case.fail(fault));
         }
-        assert!(case.fail(MomentFault::Server(500)), "the others did not reset the count");
+        assert!(
+            case.fail(MomentFault::Server(500)),
+            "the others did not reset the count"
+        );
     }
 
     #[test]

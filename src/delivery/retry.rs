@@ -29,7 +29,11 @@ pub struct RetrySettings {
 
 impl Default for RetrySettings {
     fn default() -> Self {
-        Self { initial: Duration::from_millis(200), max: Duration::from_secs(30), multiplier: 2.0 }
+        Self {
+            initial: Duration::from_millis(200),
+            max: Duration::from_secs(30),
+            multiplier: 2.0,
+        }
     }
 }
 
@@ -99,7 +103,9 @@ impl RetryPolicy {
         let jittered = scale(self.ceiling(attempt), uniform);
         match advice {
             None => jittered,
-            Some(advice) => jittered.max(advice.wait.saturating_add(scale(self.ceilings[0], uniform))),
+            Some(advice) => {
+                jittered.max(advice.wait.saturating_add(scale(self.ceilings[0], uniform)))
+            }
         }
     }
 
@@ -117,7 +123,11 @@ fn scale(duration: Duration, factor: f64) -> Duration {
 
 /// A caller's random number, made harmless: NaN counts as 1 (the longest wait).
 fn unit(uniform: f64) -> f64 {
-    if uniform.is_nan() { 1.0 } else { uniform.clamp(0.0, 1.0) }
+    if uniform.is_nan() {
+        1.0
+    } else {
+        uniform.clamp(0.0, 1.0)
+    }
 }
 
 #[cfg(test)]
@@ -131,13 +141,21 @@ mod tests {
     }
 
     fn advice(wait: Duration) -> Option<Advice> {
-        Some(Advice { wait, source: AdviceSource::RetryAfter })
+        Some(Advice {
+            wait,
+            source: AdviceSource::RetryAfter,
+        })
     }
 
     #[test]
     fn ceilings_double_up_to_the_maximum() {
         let ceilings: Vec<_> = (1..=10).map(|n| policy().ceiling(n).as_millis()).collect();
-        assert_eq!(ceilings, [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
+        assert_eq!(
+            ceilings,
+            [
+                200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000
+            ]
+        );
         assert_eq!(policy().ceiling(u32::MAX), Duration::from_secs(30));
         assert_eq!(policy().ceiling(0), Duration::from_millis(200));
     }
@@ -151,21 +169,60 @@ mod tests {
 
     #[test]
     fn advice_is_never_undercut() {
-        assert_eq!(policy().delay(1, advice(Duration::from_secs(7)), 0.0), Duration::from_secs(7));
-        assert_eq!(policy().delay(1, advice(Duration::from_secs(7)), 0.5), Duration::from_millis(7100));
+        assert_eq!(
+            policy().delay(1, advice(Duration::from_secs(7)), 0.0),
+            Duration::from_secs(7)
+        );
+        assert_eq!(
+            policy().delay(1, advice(Duration::from_secs(7)), 0.5),
+            Duration::from_millis(7100)
+        );
         // Told "1 s" for the tenth time: our own, longer wait stands.
-        assert_eq!(policy().delay(10, advice(Duration::from_secs(1)), 0.9), Duration::from_secs(27));
+        assert_eq!(
+            policy().delay(10, advice(Duration::from_secs(1)), 0.9),
+            Duration::from_secs(27)
+        );
     }
 
     #[test]
     fn bad_settings_are_refused() {
         let base = RetrySettings::default();
         let bad = [
-            (RetrySettings { initial: Duration::ZERO, ..base }, RetrySettingsError::Initial),
-            (RetrySettings { initial: Duration::from_secs(31), ..base }, RetrySettingsError::Initial),
-            (RetrySettings { multiplier: 1.0, ..base }, RetrySettingsError::Multiplier),
-            (RetrySettings { multiplier: f64::NAN, ..base }, RetrySettingsError::Multiplier),
-            (RetrySettings { multiplier: f64::INFINITY, ..base }, RetrySettingsError::Multiplier),
+            (
+                RetrySettings {
+                    initial: Duration::ZERO,
+                    ..base
+                },
+                RetrySettingsError::Initial,
+            ),
+            (
+                RetrySettings {
+                    initial: Duration::from_secs(31),
+                    ..base
+                },
+                RetrySettingsError::Initial,
+            ),
+            (
+                RetrySettings {
+                    multiplier: 1.0,
+                    ..base
+                },
+                RetrySettingsError::Multiplier,
+            ),
+            (
+                RetrySettings {
+                    multiplier: f64::NAN,
+                    ..base
+                },
+                RetrySettingsError::Multiplier,
+            ),
+            (
+                RetrySettings {
+                    multiplier: f64::INFINITY,
+                    ..base
+                },
+                RetrySettingsError::Multiplier,
+            ),
         ];
         for (settings, error) in bad {
             assert_eq!(RetryPolicy::new(settings), Err(error));

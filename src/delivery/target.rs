@@ -113,8 +113,14 @@ mod tests {
             ("http://[::1]:8080/x", None),
             ("http://localhost/x", None),
             ("http://h.example/x", Some(TargetUrlError::PlainHttp)),
-            ("http://localhost.example/x", Some(TargetUrlError::PlainHttp)),
-            ("http://127.0.0.1.example/x", Some(TargetUrlError::PlainHttp)),
+            (
+                "http://localhost.example/x",
+                Some(TargetUrlError::PlainHttp),
+            ),
+            (
+                "http://127.0.0.1.example/x",
+                Some(TargetUrlError::PlainHttp),
+            ),
             ("http://10.0.0.1/x", Some(TargetUrlError::PlainHttp)),
             ("https://u:p@h.example/", Some(TargetUrlError::Credentials)),
             ("https://u@h.example/", Some(TargetUrlError::Credentials)),

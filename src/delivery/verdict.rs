@@ -81,7 +81,9 @@ impl fmt::Display for ErrCode {
 fn looks_like_a_code(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= MAX_ERR
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:-".contains(&b))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.:-".contains(&b))
 }
 
 /// What one attempt came to (DESIGN P5: the fault goes to whoever must act).

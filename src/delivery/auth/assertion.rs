@@ -33,7 +33,9 @@ pub struct AssertionKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum AssertionKeyError {
     /// No PEM block of a private key.
-    #[error("no PEM private key (`-----BEGIN PRIVATE KEY-----` or `-----BEGIN RSA PRIVATE KEY-----`)")]
+    #[error(
+        "no PEM private key (`-----BEGIN PRIVATE KEY-----` or `-----BEGIN RSA PRIVATE KEY-----`)"
+    )]
     NotPem,
     /// Encrypted.
     #[error("the private key is encrypted; decrypt it with `openssl pkey`")]
@@ -70,12 +72,20 @@ impl AssertionKey {
         if pair.public_modulus_len() < MIN_MODULUS {
             return Err(AssertionKeyError::TooShort);
         }
-        Ok(Self { pair: Arc::new(pair), kid })
+        Ok(Self {
+            pair: Arc::new(pair),
+            kid,
+        })
     }
 
     /// An assertion for `client_id` towards `audience`; `now` in epoch seconds. Each has a fresh `jti`,
     /// because an assertion with a `jti` is single use.
-    pub(super) fn sign(&self, client_id: &str, audience: &str, now: i64) -> Result<String, AssertionFault> {
+    pub(super) fn sign(
+        &self,
+        client_id: &str,
+        audience: &str,
+        now: i64,
+    ) -> Result<String, AssertionFault> {
         let random = SystemRandom::new();
         let mut jti = [0u8; 16];
         aws_lc_rs::rand::fill(&mut jti).map_err(|_| AssertionFault)?;
@@ -91,7 +101,12 @@ impl AssertionKey {
         let message = format!("{}.{}", encode(&header), encode(&claims));
         let mut signature = vec![0; self.pair.public_modulus_len()];
         self.pair
-            .sign(&RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signature)
+            .sign(
+                &RSA_PKCS1_SHA256,
+                &random,
+                message.as_bytes(),
+                &mut signature,
+            )
             .map_err(|_| AssertionFault)?;
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
@@ -100,7 +115,10 @@ impl AssertionKey {
 impl fmt::Debug for AssertionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bits = self.pair.public_modulus_len() * 8;
-        f.debug_struct("AssertionKey").field("kid", &self.kid).field("bits", &bits).finish_non_exhaustive()
+        f.debug_struct("AssertionKey")
+            .field("kid", &self.kid)
+            .field("bits", &bits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,19 +144,27 @@ pub(super) mod tests {
     pub(in super::super) fn pem() -> String {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
         let der: Pkcs8V1Der<'_> = pair.as_der().expect("PKCS#8");
-        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref()))
+        format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            STANDARD.encode(der.as_ref())
+        )
     }
 
     #[test]
     fn an_assertion_says_what_okta_wants() {
         let key = AssertionKey::from_pem(&pem(), Some("k1".into())).expect("valid");
         let now = 1_750_000_000;
-        let token = key.sign("client", "https://h.example/token", now).expect("signed");
+        let token = key
+            .sign("client", "https://h.example/token", now)
+            .expect("signed");
         let parts: Vec<&str> = token.split('.').collect();
         let read = |part: &str| -> serde_json::Value {
             serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64url")).expect("JSON")
         };
-        assert_eq!(read(parts[0]), json!({"typ": "JWT", "alg": "RS256", "kid": "k1"}));
+        assert_eq!(
+            read(parts[0]),
+            json!({"typ": "JWT", "alg": "RS256", "kid": "k1"})
+        );
         let claims = read(parts[1]);
         assert_eq!(claims["iss"], "client");
         assert_eq!(claims["sub"], "client");
@@ -148,18 +174,29 @@ pub(super) mod tests {
         assert!(claims["iat"].as_i64().expect("seconds") < now);
         let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.pair.public_key());
         let signature = URL_SAFE_NO_PAD.decode(parts[2]).expect("base64url");
-        public.verify(format!("{}.{}", parts[0], parts[1]).as_bytes(), &signature).expect("verifies");
-        let again = key.sign("client", "https://h.example/token", now).expect("signed");
-        assert_ne!(read(again.split('.').nth(1).expect("claims"))["jti"], claims["jti"]);
+        public
+            .verify(format!("{}.{}", parts[0], parts[1]).as_bytes(), &signature)
+            .expect("verifies");
+        let again = key
+            .sign("client", "https://h.example/token", now)
+            .expect("signed");
+        assert_ne!(
+            read(again.split('.').nth(1).expect("claims"))["jti"],
+            claims["jti"]
+        );
     }
 
     #[test]
     fn keys_that_cannot_be_used_are_named() {
-        let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----";
+        let encrypted =
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----";
         let garbage = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----";
         let rows = [
             ("", AssertionKeyError::NotPem),
-            ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", AssertionKeyError::NotPem),
+            (
+                "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
+                AssertionKeyError::NotPem,
+            ),
             (encrypted, AssertionKeyError::Encrypted),
             (garbage, AssertionKeyError::NotRsa),
         ];
@@ -171,6 +208,9 @@ pub(super) mod tests {
     #[test]
     fn debug_shows_no_key() {
         let key = AssertionKey::from_pem(&pem(), None).expect("valid");
-        assert_eq!(format!("{key:?}"), "AssertionKey { kid: None, bits: 2048, .. }");
+        assert_eq!(
+            format!("{key:?}"),
+            "AssertionKey { kid: None, bits: 2048, .. }"
+        );
     }
 }

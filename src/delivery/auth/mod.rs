@@ -45,7 +45,10 @@ impl AuthSettings {
     /// An `Authorization` header from a file.
     #[must_use]
     pub fn authorization_file(path: PathBuf) -> Self {
-        Self::HeaderFile { name: AUTHORIZATION, path }
+        Self::HeaderFile {
+            name: AUTHORIZATION,
+            path,
+        }
     }
 }
 
@@ -89,8 +92,12 @@ pub(super) struct CredentialFault {
 #[derive(Debug)]
 pub(super) enum Auth {
     None,
-    HeaderFile { name: HeaderName, path: PathBuf, current: ArcSwap<(HeaderValue, u64)> },
-    OAuth(TokenSource),
+    Header {
+        name: HeaderName,
+        path: PathBuf,
+        current: ArcSwap<(HeaderValue, u64)>,
+    },
+    Token(Box<TokenSource>),
 }
 
 impl Auth {
@@ -101,21 +108,34 @@ impl Auth {
             AuthSettings::None => Self::None,
             AuthSettings::HeaderFile { name, path } => {
                 let current = ArcSwap::from_pointee((read_header_file(&path)?, 1));
-                Self::HeaderFile { name, path, current }
+                Self::Header {
+                    name,
+                    path,
+                    current,
+                }
             }
-            AuthSettings::OAuth(settings) => Self::OAuth(TokenSource::new(*settings, advice_cap)),
+            AuthSettings::OAuth(settings) => {
+                Self::Token(Box::new(TokenSource::new(*settings, advice_cap)))
+            }
         })
     }
 
     /// The credential to send now, fetched or renewed when needed; `None` = send none.
-    pub(super) async fn credential(&self, client: &Client) -> Result<Option<Credential>, CredentialFault> {
+    pub(super) async fn credential(
+        &self,
+        client: &Client,
+    ) -> Result<Option<Credential>, CredentialFault> {
         match self {
             Self::None => Ok(None),
-            Self::HeaderFile { name, current, .. } => {
+            Self::Header { name, current, .. } => {
                 let (value, issue) = current.load().as_ref().clone();
-                Ok(Some(Credential { name: name.clone(), value, issue }))
+                Ok(Some(Credential {
+                    name: name.clone(),
+                    value,
+                    issue,
+                }))
             }
-            Self::OAuth(source) => source.token(client).await.map(Some),
+            Self::Token(source) => source.token(client).await.map(Some),
         }
     }
 
@@ -127,13 +147,13 @@ impl Auth {
     ) -> Result<Option<Credential>, CredentialFault> {
         match self {
             Self::None => Ok(None),
-            Self::HeaderFile { .. } => {
+            Self::Header { .. } => {
                 // An unreadable file leaves the old value; the 401 then holds the stream.
                 let _kept = self.reload();
                 let now = self.credential(client).await?;
                 Ok(now.filter(|credential| credential.issue != stale.issue))
             }
-            Self::OAuth(source) => source.fresher_than(stale.issue, client).await.map(Some),
+            Self::Token(source) => source.fresher_than(stale.issue, client).await.map(Some),
         }
     }
 
@@ -142,10 +162,14 @@ impl Auth {
     /// # Errors
     /// When the file is unusable; the old value stays.
     pub(super) fn reload(&self) -> Result<(), AuthError> {
-        if let Self::HeaderFile { path, current, .. } = self {
+        if let Self::Header { path, current, .. } = self {
             let value = read_header_file(path)?;
             current.rcu(|old| {
-                if old.0 == value { Arc::clone(old) } else { Arc::new((value.clone(), old.1 + 1)) }
+                if old.0 == value {
+                    Arc::clone(old)
+                } else {
+                    Arc::new((value.clone(), old.1 + 1))
+                }
             });
         }
         Ok(())
@@ -155,7 +179,10 @@ impl Auth {
 fn read_header_file(path: &PathBuf) -> Result<HeaderValue, AuthError> {
     let text = std::fs::read_to_string(path)
         .map(Zeroizing::new)
-        .map_err(|source| AuthError::HeaderFile { path: path.clone(), source })?;
+        .map_err(|source| AuthError::HeaderFile {
+            path: path.clone(),
+            source,
+        })?;
     sensitive(text.trim()).ok_or_else(|| AuthError::HeaderValue { path: path.clone() })
 }
 
@@ -177,12 +204,21 @@ mod tests {
     fn header_files_that_cannot_be_used_are_named() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("header");
-        let missing = Auth::new(AuthSettings::authorization_file(path.clone()), Duration::ZERO);
+        let missing = Auth::new(
+            AuthSettings::authorization_file(path.clone()),
+            Duration::ZERO,
+        );
         assert!(matches!(missing, Err(AuthError::HeaderFile { .. })));
         for text in ["", " \n", "a\nb", "caf\u{e9}"] {
             std::fs::write(&path, text).expect("written");
-            let bad = Auth::new(AuthSettings::authorization_file(path.clone()), Duration::ZERO);
-            assert!(matches!(bad, Err(AuthError::HeaderValue { .. })), "{text:?}");
+            let bad = Auth::new(
+                AuthSettings::authorization_file(path.clone()),
+                Duration::ZERO,
+            );
+            assert!(
+                matches!(bad, Err(AuthError::HeaderValue { .. })),
+                "{text:?}"
+            );
         }
     }
 
@@ -191,17 +227,45 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("header");
         std::fs::write(&path, "Bearer first-secret\n").expect("written");
-        let auth = Auth::new(AuthSettings::authorization_file(path.clone()), Duration::ZERO).expect("valid");
-        let client = Client::builder().tls_certs_only([]).build().expect("a client");
-        let first = auth.credential(&client).await.expect("no fault").expect("a header");
+        let auth = Auth::new(
+            AuthSettings::authorization_file(path.clone()),
+            Duration::ZERO,
+        )
+        .expect("valid");
+        let client = Client::builder()
+            .tls_certs_only([])
+            .build()
+            .expect("a client");
+        let first = auth
+            .credential(&client)
+            .await
+            .expect("no fault")
+            .expect("a header");
         assert_eq!(first.value, "Bearer first-secret");
         assert!(!format!("{auth:?} {first:?}").contains("secret"));
-        assert!(auth.renew(&first, &client).await.expect("no fault").is_none(), "nothing fresher");
+        assert!(
+            auth.renew(&first, &client)
+                .await
+                .expect("no fault")
+                .is_none(),
+            "nothing fresher"
+        );
         std::fs::write(&path, "Bearer second-secret").expect("written");
-        let second = auth.renew(&first, &client).await.expect("no fault").expect("fresher");
+        let second = auth
+            .renew(&first, &client)
+            .await
+            .expect("no fault")
+            .expect("fresher");
         assert_eq!(second.value, "Bearer second-secret");
         std::fs::write(&path, "").expect("written");
         assert!(auth.reload().is_err());
-        assert_eq!(auth.credential(&client).await.expect("no fault").expect("kept").value, second.value);
+        assert_eq!(
+            auth.credential(&client)
+                .await
+                .expect("no fault")
+                .expect("kept")
+                .value,
+            second.value
+        );
     }
 }

@@ -133,11 +133,17 @@ impl TokenSource {
     }
 
     /// A token of a later issue than `stale`, that has not expired: another task's, or a new one.
-    pub(super) async fn fresher_than(&self, stale: u64, client: &Client) -> Result<Credential, CredentialFault> {
+    pub(super) async fn fresher_than(
+        &self,
+        stale: u64,
+        client: &Client,
+    ) -> Result<Credential, CredentialFault> {
         let seen = self.refreshes.load(Ordering::Acquire);
         let mut last = self.refresh.lock().await;
         let current = self.current.load_full();
-        if let Some(token) = current.filter(|t| t.credential.issue > stale && t.expires_at > Instant::now()) {
+        if let Some(token) =
+            current.filter(|t| t.credential.issue > stale && t.expires_at > Instant::now())
+        {
             return Ok(token.credential.clone());
         }
         if let (true, Some(fault)) = (last.number > seen, last.fault) {
@@ -146,7 +152,11 @@ impl TokenSource {
         self.refresh(&mut last, client).await
     }
 
-    async fn refresh(&self, last: &mut LastRefresh, client: &Client) -> Result<Credential, CredentialFault> {
+    async fn refresh(
+        &self,
+        last: &mut LastRefresh,
+        client: &Client,
+    ) -> Result<Credential, CredentialFault> {
         let issue = last.number + 1;
         let fetched = self.fetch(issue, client).await;
         last.number = issue;
@@ -160,12 +170,18 @@ impl TokenSource {
 
     async fn fetch(&self, issue: u64, client: &Client) -> Result<Token, CredentialFault> {
         let asked_at = Instant::now();
-        let response = self.request(client)?.send().await.map_err(|_| moment(None))?;
+        let response = self
+            .request(client)?
+            .send()
+            .await
+            .map_err(|_| moment(None))?;
         let status = response.status().as_u16();
         if !response.status().is_success() {
             return Err(self.fault_of(status, response.headers()));
         }
-        let body = read_bounded(response).await.ok_or_else(|| moment(Some(status)))?;
+        let body = read_bounded(response)
+            .await
+            .ok_or_else(|| moment(Some(status)))?;
         let parsed: TokenResponse = serde_json::from_slice(&body).map_err(|_| refused(status))?;
         let access_token = Zeroizing::new(parsed.access_token);
         if !parsed.token_type.eq_ignore_ascii_case("bearer") {
@@ -173,11 +189,18 @@ impl TokenSource {
         }
         let text = Zeroizing::new(format!("Bearer {}", access_token.as_str()));
         let value = sensitive(&text).ok_or_else(|| refused(status))?;
-        let named = parsed.expires_in.and_then(|n| n.as_f64()).map_or(DEFAULT_LIFETIME, |n| n as u64);
+        let named = parsed
+            .expires_in
+            .and_then(|n| n.as_f64())
+            .map_or(DEFAULT_LIFETIME, |n| n as u64);
         let lifetime = Duration::from_secs(named.clamp(1, MAX_LIFETIME));
         let renew_after = lifetime.saturating_sub(RENEW_BEFORE).max(lifetime * 4 / 5);
         Ok(Token {
-            credential: Credential { name: AUTHORIZATION, value, issue },
+            credential: Credential {
+                name: AUTHORIZATION,
+                value,
+                issue,
+            },
             renew_at: asked_at + renew_after,
             expires_at: asked_at + lifetime,
         })
@@ -189,20 +212,29 @@ impl TokenSource {
         if !settings.scopes.is_empty() {
             form.push(("scope", settings.scopes.join(" ")));
         }
-        let mut request = client.post(settings.token_url.as_url().clone()).header(ACCEPT, "application/json");
+        let mut request = client
+            .post(settings.token_url.as_url().clone())
+            .header(ACCEPT, "application/json");
         match &settings.credential {
-            ClientCredential::Secret { secret, style: SecretStyle::Basic } => {
+            ClientCredential::Secret {
+                secret,
+                style: SecretStyle::Basic,
+            } => {
                 request = request.header(AUTHORIZATION, basic(&settings.client_id, secret)?);
             }
-            ClientCredential::Secret { secret, style: SecretStyle::Post } => {
+            ClientCredential::Secret {
+                secret,
+                style: SecretStyle::Post,
+            } => {
                 form.push(("client_id", settings.client_id.clone()));
                 form.push(("client_secret", secret.reveal().to_owned()));
             }
             ClientCredential::PrivateKey(key) => {
                 let url = settings.token_url.as_url().as_str();
                 let audience = settings.assertion_audience.as_deref().unwrap_or(url);
-                let assertion =
-                    key.sign(&settings.client_id, audience, epoch_seconds()).map_err(|_| moment(None))?;
+                let assertion = key
+                    .sign(&settings.client_id, audience, epoch_seconds())
+                    .map_err(|_| moment(None))?;
                 let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
                 form.push(("client_assertion_type", kind.to_owned()));
                 form.push(("client_assertion", assertion));
@@ -220,7 +252,10 @@ impl TokenSource {
         let now = epoch_seconds();
         let rate = advice::read_rate(&times, now, self.advice_cap);
         let advice = advice::read_advice(&times, &rate, status, now, self.advice_cap);
-        CredentialFault { advice, ..moment(Some(status)) }
+        CredentialFault {
+            advice,
+            ..moment(Some(status))
+        }
     }
 }
 
@@ -238,13 +273,19 @@ pub(in super::super) fn time_headers(headers: &HeaderMap) -> TimeHeaders<'_> {
 
 /// Our clock in epoch seconds.
 pub(in super::super) fn epoch_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn basic(client_id: &str, secret: &Secret) -> Result<reqwest::header::HeaderValue, CredentialFault> {
+fn basic(
+    client_id: &str,
+    secret: &Secret,
+) -> Result<reqwest::header::HeaderValue, CredentialFault> {
     // RFC 6749 §2.3.1: both are form-encoded first.
-    let form = |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect() };
+    let form =
+        |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect() };
     let pair = Zeroizing::new(format!("{}:{}", form(client_id), form(secret.reveal())));
     let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
     sensitive(&text).ok_or_else(|| moment(None))
@@ -262,11 +303,19 @@ async fn read_bounded(mut response: Response) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 fn moment(status: Option<u16>) -> CredentialFault {
-    CredentialFault { verdict: Verdict::Moment(MomentFault::TokenEndpoint), status, advice: None }
+    CredentialFault {
+        verdict: Verdict::Moment(MomentFault::TokenEndpoint),
+        status,
+        advice: None,
+    }
 }
 
 fn refused(status: u16) -> CredentialFault {
-    CredentialFault { verdict: Verdict::SetUp(SetUpFault::TokenRefused), status: Some(status), advice: None }
+    CredentialFault {
+        verdict: Verdict::SetUp(SetUpFault::TokenRefused),
+        status: Some(status),
+        advice: None,
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,11 @@ const REFUSED: Verdict = Verdict::Refused(Refusal::InvalidRequest);
 const STILL: Verdict = Verdict::SetUp(SetUpFault::InvalidKey);
 
 fn gate() -> Gate<u32> {
-    let settings =
-        RetrySettings { initial: Duration::from_secs(1), max: Duration::from_secs(60), multiplier: 2.0 };
+    let settings = RetrySettings {
+        initial: Duration::from_secs(1),
+        max: Duration::from_secs(60),
+        multiplier: 2.0,
+    };
     Gate::new(RetryPolicy::new(settings).expect("valid"))
 }
 
@@ -42,7 +45,11 @@ fn one_probe_at_a_time_and_backoff_between() {
         assert_eq!(gate.next_probe(), Some(now + Duration::from_secs(wait)));
         now += Duration::from_secs(wait);
     }
-    assert_eq!(gate.reasons().next(), Some((KEY_FAULT, start)), "since is the beginning");
+    assert_eq!(
+        gate.reasons().next(),
+        Some((KEY_FAULT, start)),
+        "since is the beginning"
+    );
 }
 
 #[test]
@@ -64,7 +71,10 @@ fn an_acceptance_resumes() {
     let now = Instant::now() + Duration::from_secs(60);
     let mut gate = held(Instant::now());
     let key = gate.probe(now).expect("due");
-    assert_eq!(gate.probed(&key, Verdict::Accepted, None, now, 0.0), Probed::Resumed);
+    assert_eq!(
+        gate.probed(&key, Verdict::Accepted, None, now, 0.0),
+        Probed::Resumed
+    );
     assert!(gate.is_open() && gate.waiting() == 0);
     assert!(gate.enter(&2));
 }
@@ -76,21 +86,34 @@ fn invalid_request_proves_a_named_set_up_good() {
     assert_eq!(gate.probe(now), Some(1));
     assert_eq!(gate.probed(&1, REFUSED, None, now, 1.0), Probed::Judge);
     assert_eq!(gate.probe(now), Some(2), "the next is probed at once");
-    assert_eq!(gate.probed(&2, Verdict::Accepted, None, now, 1.0), Probed::Resumed);
+    assert_eq!(
+        gate.probed(&2, Verdict::Accepted, None, now, 1.0),
+        Probed::Resumed
+    );
 }
 
 #[test]
 fn other_refusals_prove_nothing() {
     let now = Instant::now() + Duration::from_secs(60);
-    for refusal in [Refusal::Unreadable400, Refusal::UnknownErr, Refusal::TooLarge413] {
+    for refusal in [
+        Refusal::Unreadable400,
+        Refusal::UnknownErr,
+        Refusal::TooLarge413,
+    ] {
         let mut gate = held(Instant::now());
         assert_eq!(gate.probe(now), Some(1));
-        assert_eq!(gate.probed(&1, Verdict::Refused(refusal), None, now, 1.0), Probed::Judge);
+        assert_eq!(
+            gate.probed(&1, Verdict::Refused(refusal), None, now, 1.0),
+            Probed::Judge
+        );
         assert_eq!(reason(&gate), Some(HoldReason::Refusals));
         assert_eq!(gate.probe(now), None, "the backoff goes on");
     }
     // In a hold that no err named, and in one of the guard, an invalid_request proves nothing either.
-    for first in [HoldReason::SetUp(SetUpFault::NotFound), HoldReason::Refusals] {
+    for first in [
+        HoldReason::SetUp(SetUpFault::NotFound),
+        HoldReason::Refusals,
+    ] {
         let mut gate = gate();
         gate.hold(first, Instant::now(), 1.0);
         gate.enter(&1);
@@ -107,8 +130,17 @@ fn another_set_up_fault_updates_the_reason() {
     let now = Instant::now() + Duration::from_secs(60);
     let mut gate = held(Instant::now());
     let key = gate.probe(now).expect("due");
-    gate.probed(&key, Verdict::SetUp(SetUpFault::InvalidAudience), None, now, 0.0);
-    assert_eq!(reason(&gate), Some(HoldReason::SetUp(SetUpFault::InvalidAudience)));
+    gate.probed(
+        &key,
+        Verdict::SetUp(SetUpFault::InvalidAudience),
+        None,
+        now,
+        0.0,
+    );
+    assert_eq!(
+        reason(&gate),
+        Some(HoldReason::SetUp(SetUpFault::InvalidAudience))
+    );
 }
 
 #[test]
@@ -134,7 +166,11 @@ fn who_leaves_is_not_probed_and_does_not_block() {
     gate.leave(&3);
     assert_eq!(gate.next_probe(), None, "nobody waits");
     assert!(!gate.enter(&4));
-    assert_eq!(gate.probe(now), Some(4), "who comes later is probed at once");
+    assert_eq!(
+        gate.probe(now),
+        Some(4),
+        "who comes later is probed at once"
+    );
 }
 
 #[test]
@@ -147,7 +183,10 @@ fn nothing_is_probed_while_another_reason_stands() {
         assert!(!gate.lift(other), "the first reason stands");
         assert_eq!(gate.probe(now), Some(1));
         gate.hold(other, now, 0.0);
-        assert_eq!(gate.probed(&1, Verdict::Accepted, None, now, 0.0), Probed::Resumed);
+        assert_eq!(
+            gate.probed(&1, Verdict::Accepted, None, now, 0.0),
+            Probed::Resumed
+        );
         assert!(!gate.is_open());
         assert!(gate.lift(other));
         assert!(gate.is_open());
@@ -170,7 +209,14 @@ fn reasons_have_labels_of_their_own() {
     labels.sort_unstable();
     labels.dedup();
     assert_eq!(labels.len(), count);
-    for named in ["kafka_auth", "kafka_dead_letter_topic", "mapping_suspect", "refusals", "operator", "invalid_key"] {
+    for named in [
+        "kafka_auth",
+        "kafka_dead_letter_topic",
+        "mapping_suspect",
+        "refusals",
+        "operator",
+        "invalid_key",
+    ] {
         assert!(labels.contains(&named));
     }
 }

@@ -46,13 +46,19 @@ pub(super) fn build(settings: &ReceiverSettings) -> Result<Client, ReceiverError
 /// Plain http needs no certificate authorities; a machine without any must not be refused for it.
 fn uses_tls(settings: &ReceiverSettings) -> bool {
     let encrypted = settings.url.as_url().scheme() == "https";
-    encrypted || matches!(settings.auth, AuthSettings::OAuth(_)) || matches!(settings.proxy, ProxySettings::Url(_))
+    encrypted
+        || matches!(settings.auth, AuthSettings::OAuth(_))
+        || matches!(settings.proxy, ProxySettings::Url(_))
 }
 
 fn read_authorities(path: &Path) -> Result<Vec<Certificate>, ReceiverError> {
     let pem = read(path)?;
-    let found = Certificate::from_pem_bundle(&pem).ok().filter(|certificates| !certificates.is_empty());
-    found.ok_or_else(|| ReceiverError::CaFile { path: path.to_owned() })
+    let found = Certificate::from_pem_bundle(&pem)
+        .ok()
+        .filter(|certificates| !certificates.is_empty());
+    found.ok_or_else(|| ReceiverError::CaFile {
+        path: path.to_owned(),
+    })
 }
 
 fn read_identity(files: &ClientCertificate) -> Result<Identity, ReceiverError> {
@@ -68,5 +74,8 @@ fn read_identity(files: &ClientCertificate) -> Result<Identity, ReceiverError> {
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, ReceiverError> {
     std::fs::read(path)
         .map(Zeroizing::new)
-        .map_err(|source| ReceiverError::File { path: path.to_owned(), source })
+        .map_err(|source| ReceiverError::File {
+            path: path.to_owned(),
+            source,
+        })
 }

@@ -46,8 +46,13 @@ fn is_tls(error: &io::Error) -> bool {
 }
 
 fn is_reset(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
-    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof,
+    };
+    matches!(
+        kind,
+        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof
+    )
 }
 
 /// hyper's own words for a connection that ended within a message.
@@ -55,7 +60,9 @@ fn closed_early(error: &reqwest::Error) -> bool {
     let mut next: Option<&(dyn Error + 'static)> = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
-        if text.contains("connection closed before message completed") || text.contains("end of file before") {
+        if text.contains("connection closed before message completed")
+            || text.contains("end of file before")
+        {
             return true;
         }
         next = cause.source();

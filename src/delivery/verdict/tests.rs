@@ -40,7 +40,11 @@ fn every_status_of_the_table_has_its_verdict() {
         assert_eq!(of(status), verdict, "{status}");
     }
     for status in 500..=599 {
-        assert_eq!(of(status), Verdict::Moment(MomentFault::Server(status)), "{status}");
+        assert_eq!(
+            of(status),
+            Verdict::Moment(MomentFault::Server(status)),
+            "{status}"
+        );
     }
 }
 
@@ -51,8 +55,14 @@ fn every_err_of_the_table_has_its_verdict() {
         ("something_new", Verdict::Refused(Refusal::UnknownErr)),
         ("invalid_key", Verdict::SetUp(SetUpFault::InvalidKey)),
         ("invalid_issuer", Verdict::SetUp(SetUpFault::InvalidIssuer)),
-        ("invalid_audience", Verdict::SetUp(SetUpFault::InvalidAudience)),
-        ("authentication_failed", Verdict::SetUp(SetUpFault::AuthenticationFailed)),
+        (
+            "invalid_audience",
+            Verdict::SetUp(SetUpFault::InvalidAudience),
+        ),
+        (
+            "authentication_failed",
+            Verdict::SetUp(SetUpFault::AuthenticationFailed),
+        ),
         ("access_denied", Verdict::SetUp(SetUpFault::AccessDenied)),
         ("invalid_state", Verdict::SetUp(SetUpFault::InvalidState)),
     ];
@@ -89,7 +99,10 @@ fn the_bodies_that_were_seen_are_judged_by_err_alone() {
         assert_eq!(judge(400, JSON, body.as_bytes()).verdict, verdict, "{body}");
     }
     assert_eq!(judge(202, None, b"").verdict, Verdict::Accepted);
-    assert_eq!(judge(400, None, b"").verdict, Verdict::Refused(Refusal::Unreadable400));
+    assert_eq!(
+        judge(400, None, b"").verdict,
+        Verdict::Refused(Refusal::Unreadable400)
+    );
 }
 
 #[test]
@@ -104,16 +117,28 @@ fn media_types_that_carry_an_err() {
         Some(""),
     ];
     for content_type in read {
-        assert_eq!(read_err(content_type, body), Some(ErrCode::InvalidKey), "{content_type:?}");
+        assert_eq!(
+            read_err(content_type, body),
+            Some(ErrCode::InvalidKey),
+            "{content_type:?}"
+        );
     }
-    for content_type in [Some("text/html"), Some("text/json"), Some("application/jsonp"), Some("garbage")] {
+    for content_type in [
+        Some("text/html"),
+        Some("text/json"),
+        Some("application/jsonp"),
+        Some("garbage"),
+    ] {
         assert_eq!(read_err(content_type, body), None, "{content_type:?}");
     }
 }
 
 #[test]
 fn bodies_that_are_unreadable() {
-    let long = format!(r#"{{"err":"invalid_key","description":"{}"}}"#, "x".repeat(MAX_BODY));
+    let long = format!(
+        r#"{{"err":"invalid_key","description":"{}"}}"#,
+        "x".repeat(MAX_BODY)
+    );
     let bodies: [&[u8]; 11] = [
         b"",
         b"   ",
@@ -139,12 +164,18 @@ fn an_err_that_is_no_code_is_not_kept() {
     for text in ["", "user a@example.com is unknown", &"x".repeat(65), "a\nb"] {
         assert_eq!(ErrCode::parse(text).as_str(), "unknown");
     }
-    assert_eq!(ErrCode::parse("urn:x:new-code_1.0").as_str(), "urn:x:new-code_1.0");
+    assert_eq!(
+        ErrCode::parse("urn:x:new-code_1.0").as_str(),
+        "urn:x:new-code_1.0"
+    );
 }
 
 #[test]
 fn an_err_with_escapes_is_read() {
-    assert_eq!(read_err(JSON, br#"{"err":"invalid\u005fkey"}"#), Some(ErrCode::InvalidKey));
+    assert_eq!(
+        read_err(JSON, br#"{"err":"invalid\u005fkey"}"#),
+        Some(ErrCode::InvalidKey)
+    );
 }
 
 #[test]
@@ -157,6 +188,10 @@ fn labels_are_unique() {
 
 #[test]
 fn other_members_are_skipped_however_deep() {
-    let body = format!(r#"{{"x":{}{},"err":"invalid_key"}}"#, "[".repeat(30_000), "]".repeat(30_000));
+    let body = format!(
+        r#"{{"x":{}{},"err":"invalid_key"}}"#,
+        "[".repeat(30_000),
+        "]".repeat(30_000)
+    );
     assert_eq!(read_err(JSON, body.as_bytes()), Some(ErrCode::InvalidKey));
 }

@@ -71,7 +71,11 @@ impl Endpoint {
     pub(super) fn new(settings: SimulatorSettings) -> reqwest::Result<Self> {
         let client = jwks::client()?;
         let keys = KeyCache::new(client.clone(), settings.jwks);
-        let registration = Registration { issuer: settings.issuer, audience: settings.audience, keys };
+        let registration = Registration {
+            issuer: settings.issuer,
+            audience: settings.audience,
+            keys,
+        };
         Ok(Self {
             registration: ArcSwap::from_pointee(registration),
             client,
@@ -96,7 +100,11 @@ impl Endpoint {
 
     pub(super) fn register(&self, issuer: &str, audience: &str, jwks: JwksSource) {
         let keys = KeyCache::new(self.client.clone(), jwks);
-        let registration = Registration { issuer: issuer.to_owned(), audience: audience.to_owned(), keys };
+        let registration = Registration {
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+            keys,
+        };
         self.registration.store(Arc::new(registration));
     }
 
@@ -111,9 +119,16 @@ impl Endpoint {
             switch,
         };
         // Rules look at the claims, so they need the body; the queue does not.
-        let early = if self.faults.has_rules() { None } else { Some(self.faults.choose(None)) };
+        let early = if self.faults.has_rules() {
+            None
+        } else {
+            Some(self.faults.choose(None))
+        };
         if early == Some(Reply::ResetUnread) {
-            let findings = Findings { scripted: true, ..Findings::default() };
+            let findings = Findings {
+                scripted: true,
+                ..Findings::default()
+            };
             return self.end(&arrival, findings, Answered::Reset, None).await;
         }
         arrival.raw = match axum::body::to_bytes(body, MAX_BODY).await {
@@ -129,11 +144,18 @@ impl Endpoint {
         }
         findings.scripted = reply != Reply::Judge;
         match reply {
-            Reply::Status { status, headers, body } => {
+            Reply::Status {
+                status,
+                headers,
+                body,
+            } => {
                 let response = scripted(status, &headers, body);
-                self.end(&arrival, findings, Answered::Status(status), Some(response)).await
+                self.end(&arrival, findings, Answered::Status(status), Some(response))
+                    .await
             }
-            Reply::ResetUnread | Reply::ResetRead => self.end(&arrival, findings, Answered::Reset, None).await,
+            Reply::ResetUnread | Reply::ResetRead => {
+                self.end(&arrival, findings, Answered::Reset, None).await
+            }
             Reply::Never => self.end(&arrival, findings, Answered::Never, None).await,
             Reply::TakeThenReset => {
                 self.judge(&arrival, &mut findings, verify).await;
@@ -142,7 +164,8 @@ impl Endpoint {
             Reply::Judge | Reply::After(..) => {
                 let response = self.judge(&arrival, &mut findings, verify).await;
                 let status = response.status().as_u16();
-                self.end(&arrival, findings, Answered::Status(status), Some(response)).await
+                self.end(&arrival, findings, Answered::Status(status), Some(response))
+                    .await
             }
         }
     }
@@ -171,7 +194,9 @@ impl Endpoint {
                 return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
             }
             let outcome = match token::take_apart(&arrival.raw) {
-                Ok(parts) => token::verify(&parts, &self.registration.load_full(), epoch_seconds()).await,
+                Ok(parts) => {
+                    token::verify(&parts, &self.registration.load_full(), epoch_seconds()).await
+                }
                 Err(error) => Err(error),
             };
             findings.valid = Some(outcome.is_ok());
@@ -201,7 +226,8 @@ impl Endpoint {
             tally.taken += u64::from(findings.taken);
             tally.repeats += u64::from(findings.repeat);
             tally.scripted += u64::from(findings.scripted);
-            let refused = !findings.scripted && (findings.error.is_some() || findings.wrong_media_type);
+            let refused =
+                !findings.scripted && (findings.error.is_some() || findings.wrong_media_type);
             tally.refused += u64::from(refused);
             tally.unanswered += u64::from(!matches!(answered, Answered::Status(_)));
         };
@@ -217,7 +243,11 @@ impl Endpoint {
             taken: findings.taken,
             repeat: findings.repeat,
             answered,
-            err: findings.error.as_ref().filter(|_| !findings.scripted).map(|error| error.err.to_owned()),
+            err: findings
+                .error
+                .as_ref()
+                .filter(|_| !findings.scripted)
+                .map(|error| error.err.to_owned()),
         });
         self.received.note(count, received);
         match (answered, response) {
@@ -235,11 +265,21 @@ impl Endpoint {
 /// Serves until aborted or closed.
 pub(super) async fn serve(listener: TcpListener, endpoint: Arc<Endpoint>) {
     let closing = endpoint.closing.clone();
-    let listener = SwitchedListener { listener, closing: closing.clone() };
-    let router = Router::new().route(SET_PATH, post(receive)).with_state(endpoint);
-    let serving = axum::serve(listener, router.into_make_service_with_connect_info::<ResetSwitch>());
+    let listener = SwitchedListener {
+        listener,
+        closing: closing.clone(),
+    };
+    let router = Router::new()
+        .route(SET_PATH, post(receive))
+        .with_state(endpoint);
+    let serving = axum::serve(
+        listener,
+        router.into_make_service_with_connect_info::<ResetSwitch>(),
+    );
     // Only ends when told to.
-    let _ended = serving.with_graceful_shutdown(closing.cancelled_owned()).await;
+    let _ended = serving
+        .with_graceful_shutdown(closing.cancelled_owned())
+        .await;
 }
 
 async fn receive(
@@ -251,7 +291,9 @@ async fn receive(
 }
 
 fn is_secevent(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value == "application/secevent+jwt")
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value == "application/secevent+jwt")
 }
 
 fn refusal(error: &SetError) -> Response {
@@ -262,7 +304,8 @@ fn refusal(error: &SetError) -> Response {
 
 fn scripted(status: u16, headers: &[(String, String)], body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             response.headers_mut().append(name, value);
@@ -273,7 +316,10 @@ fn scripted(status: u16, headers: &[(String, String)], body: Bytes) -> Response 
 
 fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), text(value)))
+        .collect()
 }
 
 /// The `jti` alone, for the bench: no tree is built.
@@ -284,11 +330,17 @@ fn jti_of(raw: &[u8]) -> Option<String> {
     }
     use base64::Engine as _;
     let payload = raw.split(|b| *b == b'.').nth(1)?;
-    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).ok()?;
-    serde_json::from_slice::<OnlyJti>(&json).ok().map(|claims| claims.jti)
+    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(payload)
+        .ok()?;
+    serde_json::from_slice::<OnlyJti>(&json)
+        .ok()
+        .map(|claims| claims.jti)
 }
 
 fn epoch_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -37,7 +37,11 @@ impl Reply {
     /// A bare status.
     #[must_use]
     pub fn status(status: u16) -> Self {
-        Self::Status { status, headers: Vec::new(), body: Bytes::new() }
+        Self::Status {
+            status,
+            headers: Vec::new(),
+            body: Bytes::new(),
+        }
     }
 
     /// 429 with `Retry-After` in seconds.
@@ -54,7 +58,11 @@ impl Reply {
             "errorSummary": "API call exceeded rate limit due to too many requests.",
             "errorLink": "E0000047", "errorId": "simulated", "errorCauses": [],
         });
-        let reply = Self::Status { status: 429, headers: Vec::new(), body: body.to_string().into() };
+        let reply = Self::Status {
+            status: 429,
+            headers: Vec::new(),
+            body: body.to_string().into(),
+        };
         reply
             .with_header("Content-Type", "application/json")
             .with_header("X-Rate-Limit-Limit", &limit.to_string())
@@ -66,8 +74,14 @@ impl Reply {
     #[must_use]
     pub fn refusal(err: &str, description: &str) -> Self {
         let body = json!({"err": err, "description": description}).to_string();
-        let reply = Self::Status { status: 400, headers: Vec::new(), body: body.into() };
-        reply.with_header("Content-Type", "application/json").with_header("Content-Language", "en")
+        let reply = Self::Status {
+            status: 400,
+            headers: Vec::new(),
+            body: body.into(),
+        };
+        reply
+            .with_header("Content-Type", "application/json")
+            .with_header("Content-Language", "en")
     }
 
     /// The same, later.
@@ -119,7 +133,12 @@ impl Faults {
         let mut plan = self.plan();
         plan.next_id += 1;
         let id = RuleId(plan.next_id);
-        plan.rules.push(Rule { id, left: times, when, reply });
+        plan.rules.push(Rule {
+            id,
+            left: times,
+            when,
+            reply,
+        });
         id
     }
 
@@ -142,7 +161,10 @@ impl Faults {
     pub(super) fn choose(&self, claims: Option<&Value>) -> Reply {
         let mut plan = self.plan();
         if let Some(claims) = claims {
-            let hit = plan.rules.iter_mut().find(|rule| rule.left != Some(0) && (rule.when)(claims));
+            let hit = plan
+                .rules
+                .iter_mut()
+                .find(|rule| rule.left != Some(0) && (rule.when)(claims));
             if let Some(rule) = hit {
                 rule.left = rule.left.map(|left| left - 1);
                 let reply = rule.reply.clone();

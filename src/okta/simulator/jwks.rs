@@ -48,7 +48,11 @@ impl KeyCache {
             JwksSource::Url(_) => Keys::new(),
             JwksSource::Given(set) => rsa_keys(set),
         };
-        Self { client, source, keys: RwLock::new(keys) }
+        Self {
+            client,
+            source,
+            keys: RwLock::new(keys),
+        }
     }
 
     /// The key named `kid`; `None` when the provider's JWKS has none, or cannot be fetched.
@@ -56,10 +60,14 @@ impl KeyCache {
         if let Some(key) = self.keys.read().await.get(kid) {
             return Some(Arc::clone(key));
         }
-        let JwksSource::Url(url) = &self.source else { return None };
+        let JwksSource::Url(url) = &self.source else {
+            return None;
+        };
         // One fetch at a time; who waited looks again first.
         let mut keys = self.keys.write().await;
-        if !keys.contains_key(kid) && let Some(fetched) = fetch(&self.client, url).await {
+        if !keys.contains_key(kid)
+            && let Some(fetched) = fetch(&self.client, url).await
+        {
             *keys = fetched;
         }
         keys.get(kid).map(Arc::clone)
@@ -68,12 +76,22 @@ impl KeyCache {
 
 /// A client for JWKS; plain http needs no certificate authorities, so a machine without any will do.
 pub(super) fn client() -> reqwest::Result<Client> {
-    let builder = Client::builder().timeout(Duration::from_secs(5)).redirect(reqwest::redirect::Policy::none());
-    builder.no_proxy().build().or_else(|_| Client::builder().no_proxy().tls_certs_only([]).build())
+    let builder = Client::builder()
+        .timeout(Duration::from_secs(5))
+        .redirect(reqwest::redirect::Policy::none());
+    builder
+        .no_proxy()
+        .build()
+        .or_else(|_| Client::builder().no_proxy().tls_certs_only([]).build())
 }
 
 async fn fetch(client: &Client, url: &Url) -> Option<Keys> {
-    let mut response = client.get(url.clone()).header("accept", "application/json").send().await.ok()?;
+    let mut response = client
+        .get(url.clone())
+        .header("accept", "application/json")
+        .send()
+        .await
+        .ok()?;
     if response.status() != reqwest::StatusCode::OK {
         return None;
     }
@@ -84,14 +102,19 @@ async fn fetch(client: &Client, url: &Url) -> Option<Keys> {
             return None;
         }
     }
-    serde_json::from_slice::<JwkSet>(&body).ok().map(|set| rsa_keys(&set))
+    serde_json::from_slice::<JwkSet>(&body)
+        .ok()
+        .map(|set| rsa_keys(&set))
 }
 
 fn rsa_keys(set: &JwkSet) -> Keys {
     let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).ok();
     let mut keys = Keys::new();
     for jwk in &set.keys {
-        let (Some(kid), AlgorithmParameters::RSA(rsa)) = (&jwk.common.key_id, &jwk.algorithm) else { continue };
+        let (Some(kid), AlgorithmParameters::RSA(rsa)) = (&jwk.common.key_id, &jwk.algorithm)
+        else {
+            continue;
+        };
         if let (Some(n), Some(e)) = (decode(&rsa.n), decode(&rsa.e)) {
             keys.insert(kid.clone(), Arc::new(PublicKey { n, e }));
         }

@@ -51,14 +51,22 @@ impl Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.check(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -90,7 +98,14 @@ impl Listener for SwitchedListener {
                 Ok((stream, address)) => {
                     let _best_effort = stream.set_nodelay(true);
                     let closed = Box::pin(self.closing.clone().cancelled_owned());
-                    return (Connection { stream, switch: ResetSwitch::default(), closed }, address);
+                    return (
+                        Connection {
+                            stream,
+                            switch: ResetSwitch::default(),
+                            closed,
+                        },
+                        address,
+                    );
                 }
                 // Out of file descriptors, or the peer left already: neither ends the simulator.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,

@@ -109,7 +109,11 @@ impl Simulator {
         let address = listener.local_addr().map_err(failed)?;
         let endpoint = Arc::new(Endpoint::new(settings).map_err(SimulatorError::Client)?);
         let server = tokio::spawn(endpoint::serve(listener, Arc::clone(&endpoint)));
-        Ok(Self { address, endpoint, server })
+        Ok(Self {
+            address,
+            endpoint,
+            server,
+        })
     }
 
     /// Where it listens.

@@ -77,7 +77,10 @@ impl Received {
     /// A request header by its lower-case name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -115,7 +118,9 @@ impl Log {
 
     /// All requests that carried this `jti`, oldest first.
     pub fn with_jti<'a>(&'a self, jti: &'a str) -> impl Iterator<Item = &'a Received> {
-        self.received.iter().filter(move |received| received.jti() == Some(jti))
+        self.received
+            .iter()
+            .filter(move |received| received.jti() == Some(jti))
     }
 }
 
@@ -141,7 +146,11 @@ pub(super) struct ReceivedBook {
 
 impl ReceivedBook {
     pub(super) fn new(keep: usize) -> Self {
-        Self { keep, book: Mutex::new(Book::default()), changed: Notify::new() }
+        Self {
+            keep,
+            book: Mutex::new(Book::default()),
+            changed: Notify::new(),
+        }
     }
 
     pub(super) fn keeps(&self) -> bool {

@@ -37,7 +37,11 @@ struct Event {
 }
 
 const fn member(name: &'static str, internal: &'static str, kind: Kind) -> Member {
-    Member { name, internal, kind }
+    Member {
+        name,
+        internal,
+        kind,
+    }
 }
 
 const RISK: &[Member] = &[
@@ -115,19 +119,28 @@ pub(super) fn blank(path: &str) -> SetError {
 }
 
 fn failed(path: &str, what: &str) -> SetError {
-    SetError::request(format!("Failed claim validation in security event token. '{path}': {what}"))
+    SetError::request(format!(
+        "Failed claim validation in security event token. '{path}': {what}"
+    ))
 }
 
 /// Exactly one event, of a known type, with the members that its schema wants.
 pub(super) fn verify_events(claims: &Map<String, Value>) -> Result<(), SetError> {
-    let events = claims.get("events").and_then(Value::as_object).ok_or_else(|| blank("events"))?;
+    let events = claims
+        .get("events")
+        .and_then(Value::as_object)
+        .ok_or_else(|| blank("events"))?;
     let mut all = events.iter();
     let (Some((uri, event)), None) = (all.next(), all.next()) else {
         return Err(failed("events", "expected size is 1"));
     };
-    let known = EVENTS.iter().find(|e| uri.strip_prefix(e.base) == Some(e.name));
+    let known = EVENTS
+        .iter()
+        .find(|e| uri.strip_prefix(e.base) == Some(e.name));
     let known = known.ok_or_else(|| failed("events", "the event type is not supported"))?;
-    let event = event.as_object().ok_or_else(|| failed("events", "the event must be an object"))?;
+    let event = event
+        .as_object()
+        .ok_or_else(|| failed("events", "the event must be an object"))?;
     known.verify(event)
 }
 
@@ -144,7 +157,9 @@ impl Event {
                 member.verify(value, &path(member.internal))?;
             }
         }
-        let timestamp = event.get("event_timestamp").ok_or_else(|| blank(&path("eventTimestamp")))?;
+        let timestamp = event
+            .get("event_timestamp")
+            .ok_or_else(|| blank(&path("eventTimestamp")))?;
         match timestamp.as_i64() {
             // 10 digits from 2001 to 2286; 13 digits are milliseconds (CONTRACTS §1.3).
             Some(0..=9_999_999_999) => {}
@@ -160,21 +175,35 @@ impl Event {
 
     fn verify_reasons(&self, event: &Map<String, Value>) -> Result<(), SetError> {
         let mut found = false;
-        for (name, internal) in [("reason_admin", "reasonAdmin"), ("reason_user", "reasonUser")] {
+        for (name, internal) in [
+            ("reason_admin", "reasonAdmin"),
+            ("reason_user", "reasonUser"),
+        ] {
             let path = format!("events.{}.{internal}", self.internal);
-            let Some(reason) = event.get(name) else { continue };
-            let reason = reason.as_object().ok_or_else(|| failed(&path, "must be an object"))?;
+            let Some(reason) = event.get(name) else {
+                continue;
+            };
+            let reason = reason
+                .as_object()
+                .ok_or_else(|| failed(&path, "must be an object"))?;
             if !reason.values().all(Value::is_string) {
                 return Err(failed(&path, "must hold texts by language"));
             }
-            if reason.get("en").and_then(Value::as_str).is_none_or(str::is_empty) {
+            if reason
+                .get("en")
+                .and_then(Value::as_str)
+                .is_none_or(str::is_empty)
+            {
                 return Err(blank(&format!("{path}.en")));
             }
             found = true;
         }
         if self.wants_reason && !found {
             let path = format!("events.{}", self.internal);
-            return Err(failed(&path, "Either reason_admin or reason_user is required"));
+            return Err(failed(
+                &path,
+                "Either reason_admin or reason_user is required",
+            ));
         }
         Ok(())
     }
@@ -182,12 +211,15 @@ impl Event {
 
 impl Member {
     fn verify(&self, value: &Value, path: &str) -> Result<(), SetError> {
-        let text = value.as_str().ok_or_else(|| failed(path, "must be a string"))?;
+        let text = value
+            .as_str()
+            .ok_or_else(|| failed(path, "must be a string"))?;
         match self.kind {
             Kind::Text if text.is_empty() => Err(blank(path)),
-            Kind::OneOf(allowed) if !allowed.contains(&text) => {
-                Err(failed(path, &format!("must be one of {}", allowed.join(", "))))
-            }
+            Kind::OneOf(allowed) if !allowed.contains(&text) => Err(failed(
+                path,
+                &format!("must be one of {}", allowed.join(", ")),
+            )),
             Kind::Text | Kind::OneOf(_) => Ok(()),
         }
     }
@@ -197,20 +229,33 @@ impl Member {
 /// beside them is let pass (profile `dual`).
 fn verify_subject(subject: Option<&Value>, path: &str) -> Result<(), SetError> {
     let subject = subject.ok_or_else(|| blank(path))?;
-    let subject = subject.as_object().ok_or_else(|| failed(path, "must be an object"))?;
+    let subject = subject
+        .as_object()
+        .ok_or_else(|| failed(path, "must be an object"))?;
     let mut found = false;
     for name in ["user", "device"] {
-        let Some(simple) = subject.get(name) else { continue };
+        let Some(simple) = subject.get(name) else {
+            continue;
+        };
         let path = format!("{path}.{name}");
-        let simple = simple.as_object().ok_or_else(|| failed(&path, "must be an object"))?;
-        let text = |member: &str| simple.get(member).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let simple = simple
+            .as_object()
+            .ok_or_else(|| failed(&path, "must be an object"))?;
+        let text = |member: &str| {
+            simple
+                .get(member)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+        };
         let wanted: &[&str] = match text("format") {
             Some("email") => &["email"],
             Some("opaque") => &["id"],
             Some("iss_sub") => &["iss", "sub"],
             Some("phone_number") => &["phone_number"],
             Some("account") => &["uri"],
-            Some("did" | "uri" | "aliases" | "jwt_id" | "saml_assertion_id" | "ip-addresses") => &[],
+            Some("did" | "uri" | "aliases" | "jwt_id" | "saml_assertion_id" | "ip-addresses") => {
+                &[]
+            }
             Some(_) => return Err(failed(&format!("{path}.format"), "is not a subject format")),
             None => return Err(blank(&format!("{path}.format"))),
         };
@@ -219,5 +264,9 @@ fn verify_subject(subject: Option<&Value>, path: &str) -> Result<(), SetError> {
         }
         found = true;
     }
-    if found { Ok(()) } else { Err(blank(&format!("{path}.user"))) }
+    if found {
+        Ok(())
+    } else {
+        Err(blank(&format!("{path}.user")))
+    }
 }

@@ -19,7 +19,10 @@ pub(super) struct SetError {
 
 impl SetError {
     pub(super) fn request(description: impl Into<String>) -> Self {
-        Self { err: "invalid_request", description: description.into() }
+        Self {
+            err: "invalid_request",
+            description: description.into(),
+        }
     }
 }
 
@@ -49,7 +52,8 @@ impl Parts<'_> {
 
 /// Takes a compact JWS apart.
 pub(super) fn take_apart(body: &[u8]) -> Result<Parts<'_>, SetError> {
-    let broken = |what: &str| SetError::request(format!("Could not parse security event token: {what}"));
+    let broken =
+        |what: &str| SetError::request(format!("Could not parse security event token: {what}"));
     let text = std::str::from_utf8(body).map_err(|_| broken("not UTF-8"))?;
     let mut dots = text.match_indices('.').map(|(at, _)| at);
     let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
@@ -59,7 +63,9 @@ pub(super) fn take_apart(body: &[u8]) -> Result<Parts<'_>, SetError> {
         let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| broken(what))?;
         serde_json::from_slice(&json).map_err(|_| broken(what))
     };
-    let signature = URL_SAFE_NO_PAD.decode(&text[second + 1..]).map_err(|_| broken("signature"))?;
+    let signature = URL_SAFE_NO_PAD
+        .decode(&text[second + 1..])
+        .map_err(|_| broken("signature"))?;
     Ok(Parts {
         header: object(&text[..first], "header")?,
         claims: object(&text[first + 1..second], "payload")?,
@@ -69,10 +75,16 @@ pub(super) fn take_apart(body: &[u8]) -> Result<Parts<'_>, SetError> {
 }
 
 /// Everything; `now` in epoch seconds.
-pub(super) async fn verify(parts: &Parts<'_>, registration: &Registration, now: i64) -> Result<(), SetError> {
+pub(super) async fn verify(
+    parts: &Parts<'_>,
+    registration: &Registration,
+    now: i64,
+) -> Result<(), SetError> {
     let text = |name: &str| parts.header.get(name).and_then(Value::as_str);
     if text("typ") != Some("secevent+jwt") {
-        return Err(SetError::request("The token's header 'typ' must be secevent+jwt"));
+        return Err(SetError::request(
+            "The token's header 'typ' must be secevent+jwt",
+        ));
     }
     if text("alg") != Some("RS256") {
         return Err(SetError::request("The token's header 'alg' must be RS256"));
@@ -80,10 +92,16 @@ pub(super) async fn verify(parts: &Parts<'_>, registration: &Registration, now: 
     let claim = |name: &str| parts.claims.get(name);
     if claim("iss").and_then(Value::as_str) != Some(registration.issuer.as_str()) {
         let description = "The issuer is not registered with this org".to_owned();
-        return Err(SetError { err: "invalid_issuer", description });
+        return Err(SetError {
+            err: "invalid_issuer",
+            description,
+        });
     }
     if claim("aud").and_then(Value::as_str) != Some(registration.audience.as_str()) {
-        return Err(SetError { err: "invalid_audience", description: "The audience is not this org".to_owned() });
+        return Err(SetError {
+            err: "invalid_audience",
+            description: "The audience is not this org".to_owned(),
+        });
     }
     verify_signature(parts, &registration.keys).await?;
     verify_envelope(&parts.claims, now)?;
@@ -94,17 +112,31 @@ async fn verify_signature(parts: &Parts<'_>, keys: &KeyCache) -> Result<(), SetE
     let kid = parts.kid().unwrap_or_default();
     let Some(key) = keys.find(kid).await else {
         let description = format!("No matching key was found in JWKS uri, kid={kid}");
-        return Err(SetError { err: "invalid_key", description });
+        return Err(SetError {
+            err: "invalid_key",
+            description,
+        });
     };
-    let public = RsaPublicKeyComponents { n: &key.n, e: &key.e };
-    public.verify(&RSA_PKCS1_2048_8192_SHA256, parts.message, &parts.signature).map_err(|_| SetError {
-        err: "authentication_failed",
-        description: format!("Could not verify message signature, Verification failed for kid={kid}"),
-    })
+    let public = RsaPublicKeyComponents {
+        n: &key.n,
+        e: &key.e,
+    };
+    public
+        .verify(&RSA_PKCS1_2048_8192_SHA256, parts.message, &parts.signature)
+        .map_err(|_| SetError {
+            err: "authentication_failed",
+            description: format!(
+                "Could not verify message signature, Verification failed for kid={kid}"
+            ),
+        })
 }
 
 fn verify_envelope(claims: &Map<String, Value>, now: i64) -> Result<(), SetError> {
-    if claims.get("jti").and_then(Value::as_str).is_none_or(str::is_empty) {
+    if claims
+        .get("jti")
+        .and_then(Value::as_str)
+        .is_none_or(str::is_empty)
+    {
         return Err(schema::blank("jti"));
     }
     let Some(iat) = claims.get("iat").and_then(Value::as_i64) else {
@@ -115,7 +147,9 @@ fn verify_envelope(claims: &Map<String, Value>, now: i64) -> Result<(), SetError
     }
     for forbidden in ["exp", "sub"] {
         if claims.contains_key(forbidden) {
-            return Err(SetError::request(format!("The claim '{forbidden}' must not be present")));
+            return Err(SetError::request(format!(
+                "The claim '{forbidden}' must not be present"
+            )));
         }
     }
     Ok(())
