@@ -1,0 +1,78 @@
+//! What can go wrong with the state, by what the caller does about it.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+/// A failure of the state. Cheap to clone: one failed write answers every caller that waits for it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StateError {
+    /// At open: the file cannot be reached (no directory, no permission). A fault of the set-up.
+    #[error("cannot open the state file {path}: does its directory exist, and may we write there")]
+    Unreachable {
+        /// The file, or its lock file.
+        path: PathBuf,
+        /// What the file system or SQLite said.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// At open: another process works with the file. Two would overwrite each other's levels.
+    #[error("the state file {path} is in use by another process; give each its own state.path")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// At open: the file was written by a newer setbridge.
+    #[error("the state file {path} has schema version {found}, this setbridge knows up to {known}")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The newest one that we can read.
+        known: i64,
+    },
+    /// The file is no SQLite database, not ours, or damaged. Moving it away loses dedup and levels,
+    /// never a detection.
+    #[error(
+        "the state file is damaged or not a setbridge state file; move it away to start afresh"
+    )]
+    Corrupt {
+        /// What SQLite said; none when the file belongs to another program.
+        source: Option<Arc<rusqlite::Error>>,
+    },
+    /// The disk is full. Nothing that was remembered is lost; hold the stream and `flush` again.
+    #[error("no room to write the state file")]
+    Full {
+        /// What SQLite said.
+        source: Arc<rusqlite::Error>,
+    },
+    /// SQLite failed otherwise (I/O error, a lock held by an operator's tool). As for `Full`.
+    #[error("the state file cannot be read or written")]
+    Failed {
+        /// What SQLite said.
+        source: Arc<rusqlite::Error>,
+    },
+    /// The write was handed to the disk, but could not be made durable. As for `Full`.
+    #[error("the state file cannot be synced to disk")]
+    Unsynced {
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+    /// The state was closed, or its thread died. The process must stop.
+    #[error("the state is closed")]
+    Stopped,
+}
+
+impl From<rusqlite::Error> for StateError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, DiskFull, NotADatabase};
+        let code = error.sqlite_error_code();
+        let source = Arc::new(error);
+        match code {
+            Some(DiskFull) => Self::Full { source },
+            // Without a code it is a value of a wrong type or out of its range.
+            Some(DatabaseCorrupt | NotADatabase) | None => Self::Corrupt {
+                source: Some(source),
+            },
+            Some(_) => Self::Failed { source },
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What is asked of the state, what it answers, and what it is told.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::digest;
+
+use crate::set::{EventType, Jti, Level, SubjectKey, Timestamp};
+
+/// The place of a SET within one partition of a topic: the record, the element of it, the SET made
+/// from that. Ordered as SETs about one subject leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The record's offset.
+    pub offset: i64,
+    /// The element's index in the record.
+    pub element: u32,
+    /// The SET's index among those of the element.
+    pub set: u32,
+}
+
+/// Which SET somebody asks about.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Its jti.
+    pub jti: Jti,
+    /// Its subject; for identifier-changed, the old identifier.
+    pub subject: SubjectKey,
+    /// Its event type.
+    pub event: EventType,
+    /// The record's topic.
+    pub topic: Arc<str>,
+    /// The record's partition.
+    pub partition: i32,
+}
+
+/// What the state knows about a SET's jti and subject.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The jti was accepted within the window: a duplicate.
+    pub delivered: bool,
+    /// The newest SET about the subject from this partition that had a final outcome. A SET that
+    /// is not newer was decided before.
+    pub mark: Option<Position>,
+    /// The level of the last accepted SET of this event type about the subject.
+    pub level: Option<Level>,
+    /// The event time of that SET, whether or not it had a level. `None`: nothing accepted yet, as
+    /// far as the state knows; filters that depend on the last level are off then.
+    pub level_event_time: Option<Timestamp>,
+    /// The subject was seen on another partition too: order across them is not promised.
+    pub other_partition: bool,
+}
+
+/// A SET that has its final outcome.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    /// Which SET.
+    pub question: Question,
+    /// Its place.
+    pub position: Position,
+    /// For identifier-changed, the new identifier: its mark moves as well, and on acceptance the
+    /// levels of the old subject become its levels.
+    pub other_subject: Option<SubjectKey>,
+    /// The outcome.
+    pub decision: Decision,
+}
+
+/// The final outcome of a SET, as far as the state cares. The mark moves in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// The receiver accepted it: the jti is remembered, the level is the last one.
+    Accepted {
+        /// The level that the SET reported, if its event type has one.
+        level: Option<Level>,
+        /// Its event time.
+        event_time: Timestamp,
+    },
+    /// Anything else: dead-lettered, duplicate, filtered. The jti is not remembered, so a replay
+    /// of a dead letter is not swallowed.
+    Final,
+}
+
+/// What an assignment found about the partition (DESIGN "State goes with the partition").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Handover {
+    /// Nobody else committed since: levels and marks are valid.
+    Continued,
+    /// Somebody else committed past what this process settled: levels and marks that stem from the
+    /// partition are dropped.
+    TakenOver,
+    /// The state has never seen the partition.
+    First,
+    /// The log ends at or below something that was decided or settled, so it is another log: its marks are
+    /// cleared, and its levels too when the group has a commit on it.
+    Recreated,
+}
+
+/// A snapshot for metrics. Counts include what is past the window but not yet swept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StateStats {
+    /// Remembered jtis.
+    pub jtis: u64,
+    /// Last accepted levels, by (subject, event type).
+    pub levels: u64,
+    /// Marks, by (subject, partition).
+    pub marks: u64,
+    /// Batches written since the start; 0 in memory.
+    pub flushes: u64,
+    /// How long the last batch took to become durable, from its end; 0 in memory.
+    pub last_flush: Duration,
+    /// Batches that could not be written or synced since the start.
+    pub failed_flushes: u64,
+}
+
+/// How the state names a jti: the first 16 bytes of the SHA-256 of its text. Two different jtis
+/// share a name with probability 2^-64 only among some 2^32 of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct JtiKey(pub(super) [u8; 16]);
+
+impl JtiKey {
+    pub(super) fn of(jti: &Jti) -> Self {
+        let hash = digest::digest(&digest::SHA256, jti.as_str().as_bytes());
+        let mut key = [0; 16];
+        for (to, from) in key.iter_mut().zip(hash.as_ref()) {
+            *to = *from;
+        }
+        Self(key)
+    }
+}

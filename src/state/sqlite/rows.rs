@@ -1,0 +1,185 @@
+//! A question as the rows that answer it, and a decided SET as the rows that it writes.
+
+use super::{
+    Asked, Remembered,
+    ledger::Ledger,
+    tables::{Added, Fact, FactRow, Tables},
+};
+use crate::{
+    set::{Level, SubjectKey, Timestamp},
+    state::{
+        Decision, Facts, Position,
+        facts::JtiKey,
+        window::{Bucket, Window},
+    },
+};
+
+/// Reads what is known about a SET: two statements, one for the jti and one for the subject.
+pub(super) fn look_up(
+    tables: &mut Tables<'_>,
+    ledger: &Ledger,
+    id: usize,
+    asked: &Asked,
+    (window, now): (Window, Timestamp),
+) -> rusqlite::Result<Facts> {
+    let stream = ledger.stream(id);
+    let mut facts = Facts {
+        delivered: tables.is_delivered(id, asked.jti, stream.live_buckets(window, now))?,
+        ..Facts::default()
+    };
+    let partitions = &stream.partitions;
+    let (topic, partition) = &asked.place;
+    let asked_in = partitions.number(topic, *partition);
+    let asked_of = ledger.event_type(asked.event);
+    tables.read_subject(id, asked.subject, |row| match row.fact {
+        Fact::Mark(position) if partitions.mark_counts(row.partition, row.epoch) => {
+            if Some(row.partition) == asked_in {
+                facts.mark = Some(position);
+            } else {
+                facts.other_partition = true;
+            }
+        }
+        Fact::Accepted {
+            event_type,
+            level,
+            event_time,
+        } if Some(event_type) == asked_of && partitions.level_counts(row.partition, row.epoch) => {
+            facts.level = level;
+            facts.level_event_time = Some(Timestamp::from_secs(event_time));
+        }
+        Fact::Mark(_) | Fact::Accepted { .. } => {}
+    })?;
+    Ok(facts)
+}
+
+/// A remembered SET: what it means was worked out once, so writing it again after a failure means
+/// the same, whatever was assigned since.
+pub(super) struct Write {
+    stream: usize,
+    subject: SubjectKey,
+    other_subject: Option<SubjectKey>,
+    partition: usize,
+    marks_epoch: i64,
+    levels_epoch: i64,
+    position: Position,
+    accepted: Option<Accepted>,
+}
+
+struct Accepted {
+    jti: JtiKey,
+    bucket: i64,
+    event_type: i64,
+    level: Option<Level>,
+    event_time: i64,
+}
+
+impl Write {
+    /// Works out the rows; what the ledger has not met yet, it meets.
+    pub(super) fn of(
+        ledger: &mut Ledger,
+        id: usize,
+        remembered: &Remembered,
+        bucket: Bucket,
+    ) -> Self {
+        let asked = &remembered.asked;
+        let event_type = ledger.meet_event_type(asked.event);
+        let stream = ledger.stream_mut(id);
+        let partition = stream.partitions.meet(&asked.place.0, asked.place.1);
+        let tenure = stream.tenure_mut(partition);
+        tenure.marked(remembered.position.offset);
+        let (marks_epoch, levels_epoch) = (tenure.marks_epoch, tenure.levels_epoch);
+        let accepted = match remembered.decision {
+            Decision::Final => None,
+            Decision::Accepted { level, event_time } => {
+                stream.open_bucket(bucket);
+                Some(Accepted {
+                    jti: asked.jti,
+                    bucket: bucket.start,
+                    event_type,
+                    level,
+                    event_time: event_time.as_secs(),
+                })
+            }
+        };
+        Self {
+            stream: id,
+            subject: asked.subject,
+            other_subject: remembered.other_subject.filter(|o| *o != asked.subject),
+            partition,
+            marks_epoch,
+            levels_epoch,
+            position: remembered.position,
+            accepted,
+        }
+    }
+
+    /// Writes the rows: the jti, the marks, and, when the subject's mark moved, the level.
+    pub(super) fn apply(
+        &self,
+        tables: &mut Tables<'_>,
+        ledger: &Ledger,
+    ) -> rusqlite::Result<Added> {
+        let mut added = Added {
+            stream: self.stream,
+            ..Added::default()
+        };
+        let place = (self.partition, self.marks_epoch);
+        let moved = tables.mark(&mut added, self.subject, place, self.position)?;
+        if let Some(other) = self.other_subject {
+            tables.mark(&mut added, other, place, self.position)?;
+        }
+        let Some(accepted) = &self.accepted else {
+            return Ok(added);
+        };
+        if tables.put_jti(self.stream, accepted.bucket, accepted.jti)? {
+            added.jti_in = Some(accepted.bucket);
+        }
+        if moved {
+            self.apply_level(accepted, &mut added, tables, ledger)?;
+        }
+        Ok(added)
+    }
+
+    fn apply_level(
+        &self,
+        accepted: &Accepted,
+        added: &mut Added,
+        tables: &mut Tables<'_>,
+        ledger: &Ledger,
+    ) -> rusqlite::Result<()> {
+        if let Some(other) = self.other_subject {
+            move_levels(tables, ledger, added, (self.subject, other))?;
+        }
+        let row = FactRow {
+            fact: Fact::Accepted {
+                event_type: accepted.event_type,
+                level: accepted.level,
+                event_time: accepted.event_time,
+            },
+            partition: self.partition,
+            epoch: self.levels_epoch,
+        };
+        tables.set_level(added, self.subject, &row)
+    }
+}
+
+fn move_levels(
+    tables: &mut Tables<'_>,
+    ledger: &Ledger,
+    added: &mut Added,
+    (old, new): (SubjectKey, SubjectKey),
+) -> rusqlite::Result<()> {
+    let mut rows = Vec::new();
+    tables.read_subject(added.stream, old, |row| rows.push(row))?;
+    let partitions = &ledger.stream(added.stream).partitions;
+    for row in rows {
+        let Fact::Accepted { event_type, .. } = row.fact else {
+            continue;
+        };
+        if partitions.level_counts(row.partition, row.epoch) {
+            tables.set_level(added, new, &row)?;
+        }
+        tables.drop_level(added, old, event_type)?;
+    }
+    Ok(())
+}

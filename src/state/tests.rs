@@ -1,0 +1,571 @@
+//! Both backends against one naive model, and the cases of DESIGN "State goes with the partition".
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::set::{EventType, Jti, Level, SubjectKey, Timestamp};
+
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
+
+/// A clock that a test moves.
+#[derive(Clone, Default)]
+pub(super) struct TestClock(Arc<AtomicI64>);
+
+impl TestClock {
+    pub(super) fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        let seconds = Arc::clone(&self.0);
+        Arc::new(move || Timestamp::from_secs(1_750_000_000 + seconds.load(Ordering::SeqCst)))
+    }
+}
+
+pub(super) fn subject(n: u8) -> SubjectKey {
+    SubjectKey::from_bytes([n; 16])
+}
+
+pub(super) fn jti(text: &str) -> Jti {
+    Jti::from_text(text)
+}
+
+pub(super) fn at(offset: i64) -> Position {
+    let (element, set) = (0, 0);
+    Position {
+        offset,
+        element,
+        set,
+    }
+}
+
+/// A question about subject `n` on partition 0 of topic `t`.
+pub(super) fn question(text: &str, n: u8) -> Question {
+    Question {
+        jti: jti(text),
+        subject: subject(n),
+        event: EventType::UserRiskChange,
+        topic: "t".into(),
+        partition: 0,
+    }
+}
+
+pub(super) fn accepted(text: &str, n: u8, offset: i64, level: Level) -> Decided {
+    Decided {
+        question: question(text, n),
+        position: at(offset),
+        other_subject: None,
+        decision: Decision::Accepted {
+            level: Some(level),
+            event_time: Timestamp::from_secs(offset),
+        },
+    }
+}
+
+pub(super) fn dead_lettered(text: &str, n: u8, offset: i64) -> Decided {
+    Decided {
+        decision: Decision::Final,
+        ..accepted(text, n, offset, Level::None)
+    }
+}
+
+/// Runs a test on one thread with a runtime, as a stream's task would.
+pub(super) fn run<T>(test: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().build().expect("a runtime");
+    let limit = Duration::from_secs(60);
+    let limited = async { tokio::time::timeout(limit, test).await };
+    runtime.block_on(limited).expect("it hangs")
+}
+
+/// A store of each kind, with its directory.
+fn stores(clock: &TestClock) -> [(StateStore, Option<TempDir>); 2] {
+    let memory = StateSettings::Memory {
+        max_entries: 1000,
+        window: DAY,
+    };
+    let directory = tempfile::tempdir().expect("tempdir");
+    let path = directory.path().join("state.db");
+    let sqlite = StateSettings::Sqlite { path, window: DAY };
+    let open = |settings| StateStore::open(settings, clock.clock()).expect("opens");
+    [(open(&memory), None), (open(&sqlite), Some(directory))]
+}
+
+#[test]
+fn a_dead_letter_moves_the_mark_and_forgets_the_jti() {
+    for (store, _directory) in stores(&TestClock::default()) {
+        run(async {
+            let state = store.stream("s");
+            drop(state.remember(&dead_lettered("eleven", 1, 11)));
+            let facts = state.look_up(&question("eleven", 1)).await.expect("facts");
+            assert!(!facts.delivered, "a replay must not be swallowed");
+            assert_eq!(facts.mark, Some(at(11)), "a redelivery must be");
+            assert_eq!(facts.level_event_time, None);
+        });
+    }
+}
+
+#[test]
+fn streams_know_nothing_of_each_other() {
+    for (store, _directory) in stores(&TestClock::default()) {
+        run(async {
+            let one = store.stream("one");
+            drop(one.remember(&accepted("j", 1, 5, Level::High)));
+            let other = store.stream("other").look_up(&question("j", 1)).await;
+            assert_eq!(other.expect("facts"), Facts::default());
+            let same = store.stream("one").look_up(&question("j", 1)).await;
+            assert!(same.expect("facts").delivered);
+        });
+    }
+}
+
+#[test]
+fn identifier_changed_takes_the_levels_along() {
+    for (store, _directory) in stores(&TestClock::default()) {
+        run(async {
+            let state = store.stream("s");
+            drop(state.remember(&accepted("a", 1, 5, Level::High)));
+            drop(state.remember(&accepted("b", 2, 6, Level::Low)));
+            let mut renamed = accepted("c", 1, 7, Level::None);
+            renamed.question.event = EventType::IdentifierChanged;
+            renamed.other_subject = Some(subject(2));
+            let event_time = Timestamp::from_secs(7);
+            renamed.decision = Decision::Accepted {
+                level: None,
+                event_time,
+            };
+            drop(state.remember(&renamed));
+            let old = state.look_up(&question("d", 1)).await.expect("facts");
+            assert_eq!((old.level_event_time, old.mark), (None, Some(at(7))));
+            let new = state.look_up(&question("d", 2)).await.expect("facts");
+            assert_eq!((new.level, new.mark), (Some(Level::High), Some(at(7))));
+        });
+    }
+}
+
+#[test]
+fn what_is_not_newer_than_the_mark_changes_no_level() {
+    for (store, _directory) in stores(&TestClock::default()) {
+        run(async {
+            let state = store.stream("s");
+            drop(state.remember(&accepted("new", 1, 9, Level::Low)));
+            drop(state.remember(&accepted("old", 1, 8, Level::High)));
+            let facts = state.look_up(&question("old", 1)).await.expect("facts");
+            assert!(facts.delivered);
+            assert_eq!((facts.level, facts.mark), (Some(Level::Low), Some(at(9))));
+        });
+    }
+}
+
+#[test]
+fn taken_over_partitions_lose_levels_and_marks_but_no_jtis() {
+    for (store, _directory) in stores(&TestClock::default()) {
+        run(async {
+            let state = store.stream("s");
+            let assigned = |committed| state.assigned("t", 0, committed, 100);
+            assert_eq!(assigned(None).await.expect("known"), Handover::First);
+            drop(state.remember(&accepted("j", 1, 5, Level::High)));
+            drop(state.progress("t", 0, 6));
+            assert_eq!(assigned(Some(6)).await.expect("known"), Handover::Continued);
+            let facts = state.look_up(&question("j", 1)).await.expect("facts");
+            assert_eq!((facts.level, facts.mark), (Some(Level::High), Some(at(5))));
+            assert_eq!(assigned(Some(7)).await.expect("known"), Handover::TakenOver);
+            let facts = state.look_up(&question("j", 1)).await.expect("facts");
+            let only_the_jti = Facts {
+                delivered: true,
+                ..Facts::default()
+            };
+            assert_eq!(facts, only_the_jti);
+            assert_eq!(assigned(Some(7)).await.expect("known"), Handover::Continued);
+        });
+    }
+}
+
+#[test]
+fn a_recreated_topic_loses_its_marks() {
+    for (store, _directory) in stores(&TestClock::default()) {
+        run(async {
+            let state = store.stream("s");
+            drop(state.remember(&accepted("j", 1, 5, Level::High)));
+            let found = state.assigned("t", 0, None, 5).await.expect("known");
+            assert_eq!(found, Handover::Recreated);
+            let facts = state.look_up(&question("k", 1)).await.expect("facts");
+            assert_eq!((facts.mark, facts.level), (None, Some(Level::High)));
+            drop(state.remember(&accepted("k", 1, 0, Level::Low)));
+            let facts = state.look_up(&question("k", 1)).await.expect("facts");
+            assert_eq!((facts.mark, facts.level), (Some(at(0)), Some(Level::Low)));
+        });
+    }
+}
+
+#[test]
+fn small_facts_are_kept_per_stream() {
+    for (store, _directory) in stores(&TestClock::default()) {
+        run(async {
+            let state = store.stream("s");
+            assert_eq!(state.accepted_under().await.expect("known"), None);
+            state.set_accepted_under([7; 32]).await.expect("durable");
+            state
+                .set_operator_hold(Some("maintenance"))
+                .await
+                .expect("durable");
+            assert_eq!(state.accepted_under().await.expect("known"), Some([7; 32]));
+            let hold = state.operator_hold().await.expect("known");
+            assert_eq!(hold.as_deref(), Some("maintenance"));
+            state.set_operator_hold(None).await.expect("durable");
+            assert_eq!(state.operator_hold().await.expect("known"), None);
+            assert_eq!(
+                store.stream("other").accepted_under().await.expect("known"),
+                None
+            );
+        });
+    }
+}
+
+#[test]
+fn jtis_last_for_the_window_also_when_the_clock_jumps_back() {
+    let clock = TestClock::default();
+    let hour = 3600;
+    for (store, _directory) in stores(&clock) {
+        run(async {
+            let state = store.stream("s");
+            drop(state.remember(&accepted("j", 1, 5, Level::High)));
+            clock.advance(24 * hour - 1);
+            assert!(
+                state
+                    .look_up(&question("j", 1))
+                    .await
+                    .expect("facts")
+                    .delivered
+            );
+            clock.advance(-30 * hour);
+            drop(state.remember(&accepted("back then", 1, 6, Level::High)));
+            clock.advance(24 * hour - 1);
+            for text in ["j", "back then"] {
+                assert!(
+                    state
+                        .look_up(&question(text, 1))
+                        .await
+                        .expect("facts")
+                        .delivered
+                );
+            }
+            clock.advance(42 * hour);
+            for text in ["j", "back then"] {
+                assert!(
+                    !state
+                        .look_up(&question(text, 1))
+                        .await
+                        .expect("facts")
+                        .delivered
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn memory_forgets_the_oldest_when_it_is_full() {
+    let settings = StateSettings::Memory {
+        max_entries: 100,
+        window: DAY,
+    };
+    let store = StateStore::open(&settings, TestClock::default().clock()).expect("opens");
+    run(async {
+        let state = store.stream("s");
+        for n in 0..1000_u32 {
+            let mut decided = accepted(&n.to_string(), 0, i64::from(n), Level::High);
+            let mut key = [0; 16];
+            key[..4].copy_from_slice(&n.to_be_bytes());
+            decided.question.subject = SubjectKey::from_bytes(key);
+            drop(state.remember(&decided));
+            let stats = store.stats();
+            assert!(
+                stats.jtis <= 100 && stats.marks <= 100 && stats.levels <= 100,
+                "{stats:?}"
+            );
+            for young in n.saturating_sub(40)..=n {
+                let mut asked = question(&young.to_string(), 0);
+                key[..4].copy_from_slice(&young.to_be_bytes());
+                asked.subject = SubjectKey::from_bytes(key);
+                let facts = state.look_up(&asked).await.expect("facts");
+                assert!(facts.delivered && facts.mark.is_some() && facts.level.is_some());
+            }
+        }
+    });
+}
+
+/// What a test does with the state.
+#[derive(Clone, Debug)]
+enum Step {
+    LookUp {
+        jti: u8,
+        subject: u8,
+        event: EventType,
+        partition: i32,
+    },
+    Remember {
+        jti: u8,
+        subject: u8,
+        event: EventType,
+        partition: i32,
+        offset: i64,
+        how: How,
+    },
+    Progress {
+        partition: i32,
+        next: i64,
+    },
+    Assigned {
+        partition: i32,
+        committed: Option<i64>,
+        log_end: i64,
+    },
+    Advance(i64),
+}
+
+#[derive(Clone, Debug)]
+enum How {
+    Accepted(Option<Level>),
+    Final,
+    Renamed(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let event = prop_oneof![
+        Just(EventType::UserRiskChange),
+        Just(EventType::IdentifierChanged)
+    ];
+    let level = prop::option::of(prop_oneof![Just(Level::Low), Just(Level::High)]);
+    let how = prop_oneof![
+        3 => level.prop_map(How::Accepted),
+        1 => Just(How::Final),
+        1 => (0..4u8).prop_map(How::Renamed),
+    ];
+    let set = (0..12u8, 0..4u8, event, 0..3i32);
+    let step = prop_oneof![
+        6 => set.clone().prop_map(|(jti, subject, event, partition)| {
+            Step::LookUp { jti, subject, event, partition }
+        }),
+        6 => (set, 0..20i64, how).prop_map(|((jti, subject, event, partition), offset, how)| {
+            Step::Remember { jti, subject, event, partition, offset, how }
+        }),
+        1 => (0..3i32, 0..20i64).prop_map(|(partition, next)| Step::Progress { partition, next }),
+        1 => (0..3i32, prop::option::of(0..20i64), 0..25i64).prop_map(|(partition, committed, log_end)| {
+            Step::Assigned { partition, committed, log_end }
+        }),
+        1 => (0..60_000i64).prop_map(Step::Advance),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// The obvious state: lists that are searched, and facts that are dropped one by one.
+#[derive(Default)]
+struct Model {
+    now: i64,
+    jtis: Vec<(u8, i64)>,
+    marks: HashMap<(u8, i32), i64>,
+    levels: HashMap<(u8, EventType), (Option<Level>, i64, i32)>,
+    progress: HashMap<i32, Option<i64>>,
+    newest_mark: HashMap<i32, i64>,
+}
+
+impl Model {
+    /// The half-day in which a time lies, for how the window expires.
+    fn half(seconds: i64) -> i64 {
+        (1_750_000_000 + seconds).div_euclid(43_200)
+    }
+
+    fn look_up(&self, jti: u8, subject: u8, event: EventType, partition: i32) -> Facts {
+        let live = |then: i64| Self::half(then) >= Self::half(self.now) - 2;
+        let mark = self.marks.get(&(subject, partition));
+        let level = self.levels.get(&(subject, event));
+        Facts {
+            delivered: self.jtis.iter().any(|(j, then)| *j == jti && live(*then)),
+            mark: mark.copied().map(at),
+            level: level.and_then(|l| l.0),
+            level_event_time: level.map(|l| Timestamp::from_secs(l.1)),
+            other_partition: self
+                .marks
+                .keys()
+                .any(|(s, p)| *s == subject && *p != partition),
+        }
+    }
+
+    fn mark(&mut self, subject: u8, partition: i32, offset: i64) -> bool {
+        let mark = self.marks.entry((subject, partition)).or_insert(-1);
+        let moved = *mark < offset;
+        *mark = offset.max(*mark);
+        let newest = self.newest_mark.entry(partition).or_insert(offset);
+        *newest = offset.max(*newest);
+        moved
+    }
+
+    fn remember(&mut self, jti: u8, of: (u8, EventType, i32, i64), how: &How) {
+        let (subject, event, partition, offset) = of;
+        self.progress.entry(partition).or_insert(None);
+        let moved = self.mark(subject, partition, offset);
+        if let How::Renamed(other) = how {
+            self.mark(*other, partition, offset);
+        }
+        if !matches!(how, How::Final) {
+            self.jtis.push((jti, self.now));
+        }
+        let level = match how {
+            How::Final => return,
+            _ if !moved => return,
+            How::Accepted(level) => *level,
+            How::Renamed(other) => {
+                let theirs: Vec<_> = self.levels.extract_if(|(s, _), _| *s == subject).collect();
+                for ((_, event), level) in theirs {
+                    self.levels.insert((*other, event), level);
+                }
+                None
+            }
+        };
+        self.levels
+            .insert((subject, event), (level, offset, partition));
+    }
+
+    fn assigned(&mut self, partition: i32, committed: Option<i64>, log_end: i64) -> Handover {
+        let Some(next) = self.progress.insert(partition, committed) else {
+            return Handover::First;
+        };
+        let newest = self.newest_mark.get(&partition);
+        let recreated = newest.is_some_and(|m| *m >= log_end) || next.is_some_and(|n| n > log_end);
+        let beyond = committed.is_some_and(|c| c > next.unwrap_or(0));
+        if recreated || beyond {
+            self.marks.retain(|(_, p), _| *p != partition);
+            self.newest_mark.remove(&partition);
+        }
+        if beyond || recreated && committed.is_some_and(|c| c > 0) {
+            self.levels.retain(|_, (_, _, p)| *p != partition);
+        }
+        if committed.is_none() && !recreated {
+            self.progress.insert(partition, next);
+        }
+        match (recreated, beyond) {
+            (true, _) => Handover::Recreated,
+            (_, true) => Handover::TakenOver,
+            _ => Handover::Continued,
+        }
+    }
+}
+
+/// One step on a backend and, told the same, the model. Nothing is awaited but questions, so every
+/// answer must show all that was told before.
+async fn step(state: &StreamState, model: &mut Model, clock: &TestClock, step: &Step) {
+    let asked = |j: u8, n, event, partition| Question {
+        jti: jti(&j.to_string()),
+        event,
+        partition,
+        ..question("", n)
+    };
+    match *step {
+        Step::LookUp {
+            jti,
+            subject,
+            event,
+            partition,
+        } => {
+            let facts = state.look_up(&asked(jti, subject, event, partition)).await;
+            let expected = model.look_up(jti, subject, event, partition);
+            assert_eq!(facts.expect("facts"), expected);
+        }
+        Step::Remember {
+            jti,
+            subject: n,
+            event,
+            partition,
+            offset,
+            ref how,
+        } => {
+            let (other_subject, level) = match how {
+                How::Renamed(other) => (Some(subject(*other)), None),
+                How::Accepted(level) => (None, *level),
+                How::Final => (None, None),
+            };
+            let event_time = Timestamp::from_secs(offset);
+            let decision = match how {
+                How::Final => Decision::Final,
+                _ => Decision::Accepted { level, event_time },
+            };
+            let question = asked(jti, n, event, partition);
+            let position = at(offset);
+            drop(state.remember(&Decided {
+                question,
+                position,
+                other_subject,
+                decision,
+            }));
+            model.remember(jti, (n, event, partition, offset), how);
+        }
+        Step::Progress { partition, next } => {
+            drop(state.progress("t", partition, next));
+            model.progress.insert(partition, Some(next));
+        }
+        Step::Assigned {
+            partition,
+            committed,
+            log_end,
+        } => {
+            let found = state.assigned("t", partition, committed, log_end).await;
+            assert_eq!(
+                found.expect("known"),
+                model.assigned(partition, committed, log_end)
+            );
+        }
+        Step::Advance(seconds) => {
+            // What was told before must not be stamped with the new time.
+            state.flush().await.expect("durable");
+            clock.advance(seconds);
+            model.now += seconds;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    /// Both backends answer every question as the model does; SQLite also across reopens.
+    #[test]
+    fn both_backends_answer_as_the_model(steps in steps(), reopen in 5..60usize) {
+        let memory_clock = TestClock::default();
+        let sqlite_clock = TestClock::default();
+        let directory = tempfile::tempdir().expect("tempdir");
+        let path = directory.path().join("state.db");
+        let settings = StateSettings::Sqlite { path, window: DAY };
+        let open = |settings, clock: &TestClock| StateStore::open(settings, clock.clock()).expect("opens");
+        let memory = StateSettings::Memory { max_entries: 1000, window: DAY };
+        run(async {
+            let memory = open(&memory, &memory_clock);
+            let mut model = Model::default();
+            for one in &steps {
+                step(&memory.stream("s"), &mut model, &memory_clock, one).await;
+            }
+            let mut model = Model::default();
+            let mut sqlite = open(&settings, &sqlite_clock);
+            for (n, one) in steps.iter().enumerate() {
+                if n % reopen == 0 {
+                    sqlite.close().await.expect("closes");
+                    sqlite = open(&settings, &sqlite_clock);
+                }
+                step(&sqlite.stream("s"), &mut model, &sqlite_clock, one).await;
+            }
+            sqlite.stream("s").flush().await.expect("durable");
+            let stats = sqlite.stats();
+            let counted = memory.stats();
+            assert!(stats.marks >= model.marks.len() as u64, "dropped ones are counted too");
+            assert_eq!((stats.marks, stats.levels), (counted.marks, counted.levels));
+        });
+    }
+}
