@@ -1,2 +1,12 @@
-//! Tests over the wire.
-fn main() {}
+//! The tests over the wire: one binary, because linking librdkafka is the slow part of each.
+//!
+//! Fakes live outside the process boundary only: a broker (Apache Kafka and librdkafka's mock cluster) and a receiver
+//! over real TCP. Tests wait for events, never for seconds, and are never run a second time.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "clippy.toml speaks of the service, not of its tests"
+)]
+
+mod broker_selftest;
+mod support;

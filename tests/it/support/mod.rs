@@ -1,0 +1,21 @@
+//! What the tests over the wire stand on. Nothing in here imports setbridge: it is the world outside.
+
+pub(crate) mod acl;
+pub(crate) mod apache;
+pub(crate) mod broker;
+pub(crate) mod mock;
+pub(crate) mod node;
+pub(crate) mod tls;
+pub(crate) mod topics;
+pub(crate) mod used;
+pub(crate) mod wire;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A name that no other test and no earlier run has used: `<what>-<process id>-<count>`.
+/// Brokers given by `KAFKA_BOOTSTRAP` keep topics and groups between runs.
+pub(crate) fn fresh(what: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{what}-{}-{count}", std::process::id())
+}
