@@ -17,15 +17,16 @@ if [ "$(cat $folder/ready 2>/dev/null)" = "$marker" ]; then
     exit 0
 fi
 say "fetching Apache Kafka $version with Maven"
-rm -rf $folder
-mkdir -p $folder
-# Into a folder of another name first: `libs` is there only when it is whole.
-# Maven wants the folder as an absolute path; it colours its output even in a file unless told not to.
+# Into a folder of another name first: a fetch that fails leaves what was there, and `libs` is always whole.
+partial=$folder.partial
+rm -rf $partial
+# Maven wants the folder as an absolute path.
 mvn --quiet --batch-mode --no-transfer-progress -Dstyle.color=never -f tests/kafka/pom.xml "-Dkafka.version=$version" \
-    dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$PWD/$folder/partial" </dev/null >&2 ||
+    dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$PWD/$partial/libs" </dev/null >&2 ||
     fail 69 "Maven could not fetch Apache Kafka $version; its messages are above"
-compgen -G "$folder/partial/kafka_2.13-$version.jar" >/dev/null ||
-    fail 69 "Maven fetched no kafka_2.13-$version.jar into $folder"
-mv $folder/partial $folder/libs
+compgen -G "$partial/libs/kafka_2.13-$version.jar" >/dev/null ||
+    fail 69 "Maven fetched no kafka_2.13-$version.jar into $partial/libs"
+rm -rf $folder
+mv $partial $folder
 printf '%s\n' "$marker" >$folder/ready
 say "Apache Kafka $version is in $folder"

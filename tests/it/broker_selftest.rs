@@ -11,8 +11,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::support::acl::{Operation, Resource, deny};
-use crate::support::broker::{Broker, apache, brokers, own_apache, secure_apache};
+use crate::support::broker::{apache, brokers, own_apache, secure_apache};
 use crate::support::fresh;
+use crate::support::mock::Mock;
 use crate::support::node::USER;
 use crate::support::wire::{ANSWER, Message, Wire};
 
@@ -333,9 +334,7 @@ fn nothing_outlives_the_pipe() {
 
 #[tokio::test]
 async fn the_mock_cluster_can_be_told_to_fail() {
-    let [Broker::Mock(mock), ..] = &brokers()[..] else {
-        panic!("the first broker is the mock cluster")
-    };
+    let mock = Mock::start();
     mock.create_topic("flaky", 1);
     mock.with(|cluster| cluster.broker_round_trip_time(1, Duration::from_millis(1)))
         .unwrap();
