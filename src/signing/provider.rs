@@ -1,6 +1,6 @@
 //! Our `jsonwebtoken` [`CryptoProvider`]: RS256 with a key that was parsed once.
 //!
-//! The stock provider parses the RSA key again for every token and so signs 2.5 times slower
+//! The stock provider parses the RSA key again for every token and so signs 2 to 2.5 times slower
 //! (DESIGN §6). A provider is two plain functions that see an `EncodingKey`, which is a byte string:
 //! there is no place for a parsed key in it. So a [`SigningKey`](super::SigningKey) hands out an
 //! `EncodingKey` that holds a **ticket** instead of a key, and the provider exchanges the ticket for
