@@ -77,14 +77,14 @@ impl fmt::Debug for Jti {
 }
 
 /// The part of the hash that all SETs of one detection share.
-#[derive(Clone, Debug)]
-pub struct JtiPrefix(Vec<u8>);
+#[derive(Clone)]
+pub struct JtiPrefix(Arc<[u8]>);
 
 impl JtiPrefix {
     /// Scheme, issuer, stream and detection key.
     #[must_use]
     pub fn new(issuer: &str, stream: &str, detection_key: &[Vec<u8>]) -> Self {
-        let mut bytes = Vec::with_capacity(512);
+        let mut bytes = Vec::with_capacity(256);
         append(&mut bytes, SCHEME.as_bytes());
         append(&mut bytes, issuer.as_bytes());
         append(&mut bytes, stream.as_bytes());
@@ -92,13 +92,14 @@ impl JtiPrefix {
         for part in detection_key {
             append(&mut bytes, part);
         }
-        Self(bytes)
+        Self(bytes.into())
     }
 
     /// The jti of the SET of this type about this subject.
     #[must_use]
     pub fn jti(&self, event_type: EventType, subject: &CanonicalSubject) -> Jti {
-        let mut bytes = self.0.clone();
+        let mut bytes = Vec::with_capacity(self.0.len() + 512);
+        bytes.extend_from_slice(&self.0);
         append(&mut bytes, event_type.uri().as_bytes());
         append(&mut bytes, subject.as_str().as_bytes());
         let mut hash = [0; 32];
@@ -113,6 +114,13 @@ impl JtiPrefix {
     #[must_use]
     pub fn txn(&self) -> String {
         URL_SAFE_NO_PAD.encode(&digest(&SHA256, &self.0).as_ref()[..16])
+    }
+}
+
+impl fmt::Debug for JtiPrefix {
+    /// Shows the size only: the detection key is made of mapping values (DESIGN P8).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JtiPrefix({} bytes)", self.0.len())
     }
 }
 

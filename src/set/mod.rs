@@ -23,5 +23,5 @@ pub use subject::{
 };
 pub use text::{AcctUri, DidUrl, EmailAddress, IpText, PhoneNumber, Text, TextFault, UriText};
 pub use timestamp::Timestamp;
-pub use token::{Profile, SecurityEventToken, Txn};
+pub use token::{Profile, SecurityEventToken};
 pub use words::{InitiatingEntity, Level, Reason, UnknownWord};

@@ -237,10 +237,21 @@ fn sorted(members: &[(&str, &str)]) -> String {
         out.push_str(if at == 0 { "{\"" } else { ",\"" });
         out.push_str(name);
         out.push_str("\":");
-        out.push_str(&serde_json::Value::from(*value).to_string());
+        push_json_text(&mut out, value);
     }
     out.push('}');
     out
+}
+
+/// A text as JSON. Nearly all need no escape.
+fn push_json_text(out: &mut String, text: &str) {
+    if text.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\') {
+        out.push_str(&serde_json::Value::from(text).to_string());
+    } else {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    }
 }
 
 impl Serialize for SimpleSubject {

@@ -3,6 +3,7 @@
 //!
 //! There is no `exp` and no `sub` here: SSF 1.0 §4.1 forbids both.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::ser::{SerializeMap, Serializer};
@@ -31,6 +32,13 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// Whether a SET has a `txn` even when the mapping gives none: SSF 1.0 wants one, Okta's schema
+    /// has none.
+    #[must_use]
+    pub const fn wants_txn(self) -> bool {
+        matches!(self, Profile::Ssf10 | Profile::Dual)
+    }
+
     /// The name in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -42,18 +50,8 @@ impl Profile {
     }
 }
 
-/// The transaction that SETs of one cause share (RFC 8417 §2.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Txn {
-    /// Given by the mapping: always written.
-    Mapped(String),
-    /// Derived from the detection key: written where SSF 1.0 wants a `txn`, not for Okta, whose
-    /// schema has none.
-    Derived(String),
-}
-
 /// A complete Security Event Token, ready to be written and signed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SecurityEventToken {
     /// Issuer, exactly as registered at the receiver.
     pub iss: Arc<str>,
@@ -63,14 +61,22 @@ pub struct SecurityEventToken {
     pub jti: Jti,
     /// When it was issued, rounded down.
     pub iat: Timestamp,
-    /// Its transaction.
-    pub txn: Txn,
+    /// The transaction that SETs of one cause share (RFC 8417 §2.2).
+    pub txn: Option<String>,
     /// Who it is about, in the mapped spelling.
     pub subject: Subject,
     /// What happened.
     pub event: SecurityEvent,
     /// The shape that the receiver wants.
     pub profile: Profile,
+}
+
+impl fmt::Debug for SecurityEventToken {
+    /// Shows name and type, never who or why (DESIGN P8).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let event = self.event.event_type().as_str();
+        write!(f, "SecurityEventToken({}, {event})", self.jti)
+    }
 }
 
 impl SecurityEventToken {
@@ -92,11 +98,8 @@ impl Serialize for SecurityEventToken {
         map.serialize_entry("aud", &*self.aud)?;
         map.serialize_entry("jti", self.jti.as_str())?;
         map.serialize_entry("iat", &self.iat)?;
-        match (&self.txn, self.profile) {
-            (Txn::Mapped(txn), _) | (Txn::Derived(txn), Profile::Ssf10 | Profile::Dual) => {
-                map.serialize_entry("txn", txn)?;
-            }
-            (Txn::Derived(_), Profile::Okta) => {}
+        if let Some(txn) = &self.txn {
+            map.serialize_entry("txn", txn)?;
         }
         match self.profile {
             Profile::Okta => {}

@@ -1,6 +1,7 @@
 //! The closed vocabularies of the events (CONTRACTS §1.2): levels, initiating entities, reasons.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -116,10 +117,17 @@ impl InitiatingEntity {
 }
 
 /// A reason in one or more languages: an object with `en` (CONTRACTS §1.2), never a bare string.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Reason {
     en: String,
     others: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Reason {
+    /// Shows that there is one, never what it says (DESIGN P8).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reason(…)")
+    }
 }
 
 impl Reason {

@@ -28,8 +28,8 @@ pub struct Field {
     pub required: bool,
 }
 
-/// The value of a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The value of a field. No `Debug`: it would show an identifier (DESIGN P8).
+#[derive(Clone, PartialEq, Eq)]
 pub enum FieldValue {
     /// For [`FieldKind::Level`].
     Level(Level),
@@ -59,13 +59,20 @@ pub enum FieldFault {
 }
 
 /// The values of one event's fields. Few enough for a linear search.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct FieldValues(Vec<(&'static str, FieldValue)>);
 
 impl FieldValues {
     /// Adds a value.
     pub fn push(&mut self, name: &'static str, value: FieldValue) {
         self.0.push((name, value));
+    }
+
+    /// Adds a value, unless the field has one.
+    pub fn push_default(&mut self, name: &'static str, value: FieldValue) {
+        if self.0.iter().all(|(n, _)| *n != name) {
+            self.push(name, value);
+        }
     }
 
     fn take(&mut self, name: &str) -> Option<FieldValue> {
