@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_lc_rs::digest;
-
 use crate::set::{EventType, Jti, Level, SubjectKey, Timestamp};
 
 /// The place of a SET within one partition of a topic: the record, the element of it, the SET made
@@ -21,8 +19,8 @@ pub struct Position {
 /// Which SET somebody asks about.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// Its jti.
-    pub jti: Jti,
+    /// Its jti: `(&jti).into()`.
+    pub jti: JtiKey,
     /// Its subject; for identifier-changed, the old identifier.
     pub subject: SubjectKey,
     /// Its event type.
@@ -111,18 +109,16 @@ pub struct StateStats {
     pub failed_flushes: u64,
 }
 
-/// How the state names a jti: the first 16 bytes of the SHA-256 of its text. Two different jtis
-/// share a name with probability 2^-64 only among some 2^32 of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct JtiKey(pub(super) [u8; 16]);
+/// How the state names a jti: the first 16 bytes of the SHA-256 that it is. Among 2^32 different
+/// jtis, two share a name with probability 2^-65.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct JtiKey(pub(super) [u8; 16]);
 
-impl JtiKey {
-    pub(super) fn of(jti: &Jti) -> Self {
-        let hash = digest::digest(&digest::SHA256, jti.as_str().as_bytes());
+impl From<&Jti> for JtiKey {
+    fn from(jti: &Jti) -> Self {
         let mut key = [0; 16];
-        for (to, from) in key.iter_mut().zip(hash.as_ref()) {
-            *to = *from;
-        }
+        let (first, _) = jti.digest().split_at(key.len());
+        key.copy_from_slice(first);
         Self(key)
     }
 }

@@ -15,9 +15,8 @@ use std::{
 };
 
 use super::{
-    Backend, Clock, Decided, Decision, Facts, Flushed, Handover, Position, Question, Reply,
+    Backend, Clock, Decided, Decision, Facts, Flushed, Handover, JtiKey, Position, Question, Reply,
     StateError, StateStats,
-    facts::JtiKey,
     tenure::Partitions,
     window::{Bucket, Window},
 };
@@ -126,7 +125,7 @@ struct Known {
 impl Known {
     fn look_up(&self, question: &Question, now: Timestamp) -> Facts {
         let mut facts = Facts {
-            delivered: self.delivered.contains(JtiKey::of(&question.jti), now),
+            delivered: self.delivered.contains(question.jti, now),
             ..Facts::default()
         };
         let Some(subject) = self.subjects.get(question.subject) else {
@@ -171,7 +170,7 @@ impl Known {
         let Decision::Accepted { level, event_time } = decided.decision else {
             return;
         };
-        self.delivered.insert(JtiKey::of(&question.jti), now);
+        self.delivered.insert(question.jti, now);
         if !moved {
             return;
         }

@@ -2,7 +2,7 @@
 //! settled each partition (DESIGN §2 "State", "State goes with the partition").
 //!
 //! [`StateStore`] is opened once per process; [`StreamState`] is one stream's cheap handle on it.
-//! Two backends stand behind the [`Backend`] trait: memory answers at once, SQLite on a thread of
+//! Two backends stand behind the `Backend` trait: memory answers at once, SQLite on a thread of
 //! its own. A remote one (Redis) fits the same trait: every call hands over a command and returns
 //! a [`Reply`], so batches, pipelines and round trips are the backend's own affair.
 //!
@@ -38,7 +38,7 @@ mod window;
 mod tests;
 
 pub use error::StateError;
-pub use facts::{Decided, Decision, Facts, Handover, Position, Question, StateStats};
+pub use facts::{Decided, Decision, Facts, Handover, JtiKey, Position, Question, StateStats};
 pub use reply::{Flushed, Reply};
 pub use store::{Clock, StateSettings, StateStore, StreamState, system_clock};
 

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::set::{EventType, Jti, Level, SubjectKey, Timestamp};
+use crate::set::{EventType, Level, SubjectKey, Timestamp};
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
@@ -36,8 +36,11 @@ pub(super) fn subject(n: u8) -> SubjectKey {
     SubjectKey::from_bytes([n; 16])
 }
 
-pub(super) fn jti(text: &str) -> Jti {
-    Jti::from_text(text)
+/// A jti of at most 16 characters.
+pub(super) fn jti(text: &str) -> JtiKey {
+    let mut key = [0; 16];
+    key[..text.len()].copy_from_slice(text.as_bytes());
+    JtiKey(key)
 }
 
 pub(super) fn at(offset: i64) -> Position {

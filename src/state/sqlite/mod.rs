@@ -33,8 +33,8 @@ use rusqlite::Connection;
 use syncer::{Sync, Syncer};
 
 use super::{
-    Backend, Clock, Decided, Decision, Facts, Flushed, Handover, Position, Question, Reply,
-    StateError, StateStats, facts::JtiKey, reply::Answer, window::Window,
+    Backend, Clock, Decided, Decision, Facts, Flushed, Handover, JtiKey, Position, Question, Reply,
+    StateError, StateStats, reply::Answer, window::Window,
 };
 use crate::set::{EventType, SubjectKey};
 
@@ -52,7 +52,7 @@ enum Command {
     Close(Answer<()>),
 }
 
-/// A question, with the jti by its key.
+/// A question, with its place in one.
 struct Asked {
     jti: JtiKey,
     subject: SubjectKey,
@@ -73,7 +73,7 @@ struct Remembered {
 impl Asked {
     fn new(question: &Question) -> Self {
         Self {
-            jti: JtiKey::of(&question.jti),
+            jti: question.jti,
             subject: question.subject,
             event: question.event,
             place: (Arc::clone(&question.topic), question.partition),
@@ -97,6 +97,10 @@ impl SqliteStore {
     }
 
     /// Starts the threads on an open connection.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "callers bound what is under way by max_unsettled"
+    )]
     fn start(
         connection: Connection,
         lock: FileLock,

@@ -8,8 +8,7 @@ use super::{
 use crate::{
     set::{Level, SubjectKey, Timestamp},
     state::{
-        Decision, Facts, Position,
-        facts::JtiKey,
+        Decision, Facts, JtiKey, Position,
         window::{Bucket, Window},
     },
 };

@@ -43,6 +43,10 @@ struct Batch {
 }
 
 impl Syncer {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "callers bound what is under way by max_unsettled"
+    )]
     pub(super) fn start(sync: Sync, stats: Arc<Mutex<StateStats>>) -> io::Result<Self> {
         let (batches, received) = mpsc::channel();
         let suspect = Arc::new(AtomicBool::new(false));

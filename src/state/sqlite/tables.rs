@@ -1,13 +1,13 @@
 //! Every SQL statement, prepared once, behind calls that name what they do. No decisions here but
 //! the compare-and-set on the mark.
 
-use std::{str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use rusqlite::{Connection, Row, Statement, params};
 
 use crate::{
     set::{Level, SubjectKey},
-    state::{Position, facts::JtiKey, tenure::Tenure},
+    state::{JtiKey, Position, tenure::Tenure},
 };
 
 pub(super) struct StreamRow {
@@ -64,9 +64,6 @@ pub(super) struct Added {
     pub(super) jti_in: Option<i64>,
 }
 
-/// How many buckets one look-up statement probes.
-const PROBES: usize = 3;
-
 pub(super) struct Tables<'c> {
     connection: &'c Connection,
     begin: Statement<'c>,
@@ -95,7 +92,9 @@ impl<'c> Tables<'c> {
             begin: prepare("BEGIN IMMEDIATE")?,
             commit: prepare("COMMIT")?,
             find_jti: prepare(
-                "SELECT 1 FROM delivered WHERE stream = ?1 AND jti = ?2 AND bucket IN (?3, ?4, ?5)",
+                "SELECT EXISTS (SELECT 1 FROM delivered WHERE stream = ?1 AND bucket = ?3 AND jti = ?2)
+                 OR EXISTS (SELECT 1 FROM delivered WHERE stream = ?1 AND bucket = ?4 AND jti = ?2)
+                 OR EXISTS (SELECT 1 FROM delivered WHERE stream = ?1 AND bucket = ?5 AND jti = ?2)",
             )?,
             put_jti: prepare("INSERT OR IGNORE INTO delivered VALUES (?1, ?2, ?3)")?,
             read_subject: prepare(
@@ -166,23 +165,19 @@ impl<'c> Tables<'c> {
         Err(rusqlite::Error::SqliteFailure(code, None))
     }
 
+    /// Probes the buckets, three (as many as a window has) in one statement.
     pub(super) fn is_delivered(
         &mut self,
         stream: usize,
         jti: JtiKey,
         buckets: impl Iterator<Item = i64>,
     ) -> rusqlite::Result<bool> {
-        let mut buckets = buckets.peekable();
+        let mut buckets = buckets.fuse();
         while let Some(first) = buckets.next() {
-            let mut probes = [first; PROBES];
-            for probe in &mut probes[1..] {
-                *probe = buckets.next().unwrap_or(first);
-            }
-            let [a, b, c] = probes;
-            if self
-                .find_jti
-                .exists(params![stream as i64, jti.0, a, b, c])?
-            {
+            // A probe for NULL is over before it began.
+            let (second, third) = (buckets.next(), buckets.next());
+            let probes = params![stream as i64, jti.0, first, second, third];
+            if self.find_jti.query_row(probes, |row| row.get(0))? {
                 return Ok(true);
             }
         }
@@ -424,5 +419,5 @@ fn index(row: &Row<'_>, column: usize) -> rusqlite::Result<usize> {
 }
 
 fn level(text: Option<&str>) -> Option<Level> {
-    Level::from_str(text?).ok()
+    Level::parse(text?).ok()
 }
