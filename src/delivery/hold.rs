@@ -51,6 +51,8 @@ pub enum HoldReason {
     MappingSuspect,
     /// Kafka refuses us.
     Kafka(KafkaFault),
+    /// The state store fails.
+    StateStore,
     /// An operator said so.
     Operator,
 }
@@ -60,7 +62,12 @@ impl HoldReason {
     pub fn all() -> impl Iterator<Item = Self> {
         use KafkaFault::{Acl, Auth, DeadLetterTopic, Tls, UnknownTopic};
         let kafka = [Auth, Tls, Acl, UnknownTopic, DeadLetterTopic].map(Self::Kafka);
-        let rest = [Self::Refusals, Self::MappingSuspect, Self::Operator];
+        let rest = [
+            Self::Refusals,
+            Self::MappingSuspect,
+            Self::StateStore,
+            Self::Operator,
+        ];
         SetUpFault::ALL
             .into_iter()
             .map(Self::SetUp)
@@ -80,6 +87,7 @@ impl HoldReason {
             Self::Kafka(KafkaFault::Acl) => "kafka_acl",
             Self::Kafka(KafkaFault::UnknownTopic) => "kafka_unknown_topic",
             Self::Kafka(KafkaFault::DeadLetterTopic) => "kafka_dead_letter_topic",
+            Self::StateStore => "state_store",
             Self::Operator => "operator",
         }
     }

@@ -12,7 +12,7 @@
 //! | [`pacing`], [`pacer`] | one token bucket per origin (pure), and the wait for it |
 //! | [`receiver`] | the HTTP client: one attempt, never a loop, never a sleep |
 //! | [`auth`] | how we authenticate towards a receiver |
-//! | [`target`], [`secret`] | URLs that may be pushed to; text that must not be shown |
+//! | [`target`] | URLs that may be pushed to |
 //! | [`chance`] | the random numbers that the pure parts are given |
 //!
 //! What must never happen here: following a redirect, reading a field name out of a `description`,
@@ -29,7 +29,6 @@ pub mod policy;
 pub mod receiver;
 pub mod receiver_fault;
 pub mod retry;
-pub mod secret;
 pub mod target;
 pub mod verdict;
 

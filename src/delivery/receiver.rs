@@ -21,9 +21,9 @@ use super::advice::{self, Advice, RateHeaders};
 use super::auth::{
     Auth, AuthError, AuthSettings, Credential, CredentialFault, epoch_seconds, time_headers,
 };
-use super::secret::Secret;
 use super::target::TargetUrl;
 use super::verdict::{ErrCode, MAX_BODY, MomentFault, Verdict, judge};
+use crate::secret::Secret;
 
 /// How long a body that nobody needs is read so that the connection can be used again; after that the
 /// connection is given up.

@@ -115,6 +115,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every label, so that metrics can start each at 0.
+    pub const LABELS: [&'static str; 5] = [
+        "invalid_request",
+        "unknown_err",
+        "unreadable_400",
+        "too_large_413",
+        "client_error",
+    ];
+
     /// Label for metrics and dead-letter headers; a closed list.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -6,18 +6,18 @@
 mod assertion;
 mod oauth;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use reqwest::Client;
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::header::{HeaderName, HeaderValue};
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 pub use assertion::{AssertionKey, AssertionKeyError};
 pub use oauth::{ClientCredential, OAuthSettings, SecretStyle};
+
+use crate::secret::{Secret, SecretError};
 
 use super::advice::Advice;
 use super::verdict::Verdict;
@@ -30,44 +30,35 @@ pub enum AuthSettings {
     /// No credential.
     #[default]
     None,
-    /// A header whose value is the trimmed text of a file, sent verbatim (SSF `authorization_header`).
-    HeaderFile {
-        /// Usually `Authorization`; see [`AuthSettings::authorization_file`].
+    /// A header whose value is sent verbatim (SSF `authorization_header`), usually from a file.
+    Header {
+        /// Usually `Authorization`.
         name: HeaderName,
-        /// Read at the start, at a reload, and once more when the receiver answers 401.
-        path: PathBuf,
+        /// A file is read again at a reload, and once more when the receiver answers 401.
+        value: Secret,
     },
     /// OAuth 2.0 client credentials (RFC 6749 §4.4).
     OAuth(Box<OAuthSettings>),
 }
 
-impl AuthSettings {
-    /// An `Authorization` header from a file.
-    #[must_use]
-    pub fn authorization_file(path: PathBuf) -> Self {
-        Self::HeaderFile {
-            name: AUTHORIZATION,
-            path,
-        }
-    }
-}
-
 /// A credential that cannot be used.
 #[derive(Debug, Error)]
 pub enum AuthError {
-    /// The header file cannot be read.
-    #[error("cannot read the header file {path}")]
+    /// The header's file cannot be read.
+    #[error("the value of the header {name} cannot be read")]
     HeaderFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// The header.
+        name: HeaderName,
+        /// What is wrong with the file.
+        source: SecretError,
     },
-    /// The header file is empty or holds more than one line or characters that no header may hold.
-    #[error("{path} must hold one non-empty line of visible ASCII characters")]
+    /// The value is empty or holds more than one line or characters that no header may hold.
+    #[error(
+        "the value of the header {name} must be one non-empty line of visible ASCII characters"
+    )]
     HeaderValue {
-        /// The file.
-        path: PathBuf,
+        /// The header.
+        name: HeaderName,
     },
 }
 
@@ -94,7 +85,7 @@ pub(super) enum Auth {
     None,
     Header {
         name: HeaderName,
-        path: PathBuf,
+        secret: Secret,
         current: ArcSwap<(HeaderValue, u64)>,
     },
     Token(Box<TokenSource>),
@@ -106,11 +97,15 @@ impl Auth {
     pub(super) fn new(settings: AuthSettings, advice_cap: Duration) -> Result<Self, AuthError> {
         Ok(match settings {
             AuthSettings::None => Self::None,
-            AuthSettings::HeaderFile { name, path } => {
-                let current = ArcSwap::from_pointee((read_header_file(&path)?, 1));
+            AuthSettings::Header {
+                name,
+                value: secret,
+            } => {
+                let value = header_value(&name, &secret)?;
+                let current = ArcSwap::from_pointee((value, 1));
                 Self::Header {
                     name,
-                    path,
+                    secret,
                     current,
                 }
             }
@@ -162,8 +157,19 @@ impl Auth {
     /// # Errors
     /// When the file is unusable; the old value stays.
     pub(super) fn reload(&self) -> Result<(), AuthError> {
-        if let Self::Header { path, current, .. } = self {
-            let value = read_header_file(path)?;
+        if let Self::Header {
+            name,
+            secret,
+            current,
+        } = self
+        {
+            let fresh = secret
+                .read_again()
+                .map_err(|source| AuthError::HeaderFile {
+                    name: name.clone(),
+                    source,
+                })?;
+            let value = header_value(name, &fresh)?;
             current.rcu(|old| {
                 if old.0 == value {
                     Arc::clone(old)
@@ -176,14 +182,8 @@ impl Auth {
     }
 }
 
-fn read_header_file(path: &PathBuf) -> Result<HeaderValue, AuthError> {
-    let text = std::fs::read_to_string(path)
-        .map(Zeroizing::new)
-        .map_err(|source| AuthError::HeaderFile {
-            path: path.clone(),
-            source,
-        })?;
-    sensitive(text.trim()).ok_or_else(|| AuthError::HeaderValue { path: path.clone() })
+fn header_value(name: &HeaderName, secret: &Secret) -> Result<HeaderValue, AuthError> {
+    sensitive(secret.reveal().trim()).ok_or_else(|| AuthError::HeaderValue { name: name.clone() })
 }
 
 /// A header value that no `Debug` shows; `None` when the text is empty or no visible ASCII.
@@ -200,21 +200,17 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
 mod tests {
     use super::*;
 
+    fn header(value: Secret) -> AuthSettings {
+        AuthSettings::Header {
+            name: reqwest::header::AUTHORIZATION,
+            value,
+        }
+    }
+
     #[test]
-    fn header_files_that_cannot_be_used_are_named() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("header");
-        let missing = Auth::new(
-            AuthSettings::authorization_file(path.clone()),
-            Duration::ZERO,
-        );
-        assert!(matches!(missing, Err(AuthError::HeaderFile { .. })));
+    fn values_that_no_header_may_hold_are_refused() {
         for text in ["", " \n", "a\nb", "caf\u{e9}"] {
-            std::fs::write(&path, text).expect("written");
-            let bad = Auth::new(
-                AuthSettings::authorization_file(path.clone()),
-                Duration::ZERO,
-            );
+            let bad = Auth::new(header(Secret::literal(text)), Duration::ZERO);
             assert!(
                 matches!(bad, Err(AuthError::HeaderValue { .. })),
                 "{text:?}"
@@ -227,11 +223,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("header");
         std::fs::write(&path, "Bearer first-secret\n").expect("written");
-        let auth = Auth::new(
-            AuthSettings::authorization_file(path.clone()),
-            Duration::ZERO,
-        )
-        .expect("valid");
+        let secret = Secret::from_file(&path).expect("readable");
+        let auth = Auth::new(header(secret), Duration::ZERO).expect("valid");
         let client = Client::builder()
             .tls_certs_only([])
             .build()

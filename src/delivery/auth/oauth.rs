@@ -15,10 +15,10 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::super::advice::{self, TimeHeaders};
-use super::super::secret::Secret;
 use super::super::target::TargetUrl;
 use super::super::verdict::{MomentFault, SetUpFault, Verdict};
 use super::{AssertionKey, Credential, CredentialFault, sensitive};
+use crate::secret::Secret;
 
 /// Lifetime of a token that names none, and bounds for those that do, in seconds.
 const DEFAULT_LIFETIME: u64 = 300;

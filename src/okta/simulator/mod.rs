@@ -102,6 +102,10 @@ impl Simulator {
     ///
     /// # Errors
     /// See [`SimulatorError`].
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "its owner is the simulator, which aborts it when dropped"
+    )]
     pub async fn start(settings: SimulatorSettings) -> Result<Self, SimulatorError> {
         let bind = settings.bind;
         let failed = |source| SimulatorError::Bind { bind, source };

@@ -95,7 +95,7 @@ impl Server {
 }
 
 fn settings(token_url: TargetUrl) -> OAuthSettings {
-    let secret = Secret::new("s3:cret".to_owned());
+    let secret = Secret::literal("s3:cret".to_owned());
     OAuthSettings {
         token_url,
         client_id: "client id".to_owned(),
@@ -284,7 +284,7 @@ async fn private_key_and_secret_in_the_form() {
     assert!(!form.contains_key("scope") && !form.contains_key("client_id"));
 
     let mut posted = settings(url);
-    let secret = Secret::new("s3cret".to_owned());
+    let secret = Secret::literal("s3cret".to_owned());
     posted.credential = ClientCredential::Secret {
         secret,
         style: SecretStyle::Post,

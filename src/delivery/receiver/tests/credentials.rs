@@ -32,7 +32,7 @@ async fn with_oauth(receiver_acts: Vec<Act>, token_acts: Vec<Act>) -> (Receiver,
         token_url: TargetUrl::parse(&tokens.url, false).expect("loopback"),
         client_id: "me".to_owned(),
         credential: ClientCredential::Secret {
-            secret: Secret::new("hidden".to_owned()),
+            secret: Secret::literal("hidden".to_owned()),
             style: SecretStyle::Basic,
         },
         scopes: Vec::new(),
@@ -125,7 +125,10 @@ async fn a_header_file_that_changed_is_tried_after_a_401() {
         Act::Write(ACCEPTED.into()),
     ];
     let peer = Peer::start(acts).await;
-    let auth = AuthSettings::authorization_file(path.clone());
+    let auth = AuthSettings::Header {
+        name: reqwest::header::AUTHORIZATION,
+        value: Secret::from_file(&path).expect("readable"),
+    };
     let receiver = receiver(ReceiverSettings {
         auth,
         ..peer.settings()

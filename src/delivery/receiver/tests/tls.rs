@@ -199,7 +199,7 @@ async fn files_that_cannot_be_used_are_named_and_a_reload_keeps_the_old() {
         Receiver::new(broken),
         Err(ReceiverError::ClientCertificate { .. })
     ));
-    let proxy = ProxySettings::Url(Secret::new("::not a url::".to_owned()));
+    let proxy = ProxySettings::Url(Secret::literal("::not a url::".to_owned()));
     let no_proxy = Receiver::new(ReceiverSettings {
         proxy,
         ..base.clone()
@@ -218,7 +218,7 @@ async fn files_that_cannot_be_used_are_named_and_a_reload_keeps_the_old() {
 #[tokio::test]
 async fn a_proxy_gets_the_request() {
     let proxy = Peer::once("HTTP/1.1 202 OK\r\nContent-Length: 0\r\n\r\n").await;
-    let through = Secret::new(
+    let through = Secret::literal(
         proxy
             .url
             .replace("http://", "http://user:hush@")
