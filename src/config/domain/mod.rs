@@ -1,0 +1,221 @@
+//! What the operator asked for, after every rule was checked: the types that the rest of the
+//! program is built from.
+//!
+//! A value of these types is right by construction: streams have distinct ids, an issuer is an
+//! `https` URL, the drain deadline lies between the request time-out and the poll interval. Nobody
+//! past this module parses text of the configuration again, and nobody fills in a default.
+
+mod stream;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::secret::Secret;
+
+pub use stream::*;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How to reach Kafka; the same for all streams.
+    pub kafka: KafkaSettings,
+    /// The keys that sign, and those that are only published.
+    pub signing: SigningSettings,
+    /// What is served in public: JWKS and SSF metadata.
+    pub transmitter: TransmitterSettings,
+    /// What is served to operators: metrics, probes, status.
+    pub admin: AdminSettings,
+    /// Where delivered jtis, marks and levels are kept.
+    pub state: StateConfig,
+    /// How the process ends.
+    pub shutdown: ShutdownSettings,
+    /// Logs.
+    pub log: LogSettings,
+    /// One or more streams with distinct ids, in the order of the file.
+    pub streams: Vec<StreamConfig>,
+    /// SHA-256 over the effective configuration without secrets: replicas compare it.
+    pub hash: ConfigHash,
+}
+
+/// SHA-256 over the effective configuration (defaults filled in, secrets left out).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigHash(pub [u8; 32]);
+
+impl ConfigHash {
+    /// The first 48 bits as a number that a metric (an IEEE 754 double) carries exactly.
+    pub fn as_metric(&self) -> u64 {
+        self.0[..6]
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    }
+}
+
+impl fmt::Display for ConfigHash {
+    /// The first 12 hexadecimal digits: the same 48 bits as [`ConfigHash::as_metric`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012x}", self.as_metric())
+    }
+}
+
+/// How to reach Kafka.
+#[derive(Clone, Debug)]
+pub struct KafkaSettings {
+    /// `host:port`, several parted by commas.
+    pub bootstrap_servers: String,
+    /// Name of this client in the broker's logs and quotas.
+    pub client_id: String,
+    /// Which rebalance protocol the consumers speak.
+    pub group_protocol: GroupProtocol,
+    /// `session.timeout.ms`; [`None`] with [`GroupProtocol::Consumer`], where the broker decides.
+    pub session_timeout: Option<Duration>,
+    /// `max.poll.interval.ms`.
+    pub max_poll_interval: Duration,
+    /// Bytes that librdkafka may fetch ahead for one stream (`queued.max.messages.kbytes`).
+    pub prefetch_bytes: u64,
+    /// The OAUTHBEARER token, kept fresh by somebody else; read whenever librdkafka asks for one.
+    pub oauthbearer_token_file: Option<PathBuf>,
+    /// Further librdkafka properties, passed through; none of them is one that the bridge sets
+    /// itself. Any value may be a secret (`sasl.password`), so none is ever shown.
+    pub properties: BTreeMap<String, Secret>,
+}
+
+/// Rebalance protocol of the consumer groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupProtocol {
+    /// The classic protocol with cooperative-sticky assignment; any broker.
+    Classic,
+    /// KIP-848; Kafka 4.0 and later.
+    Consumer,
+}
+
+/// The signing keys.
+#[derive(Clone, Debug)]
+pub struct SigningSettings {
+    /// At least one of them signs; file paths are distinct.
+    pub keys: Vec<SigningKeyConfig>,
+    /// Signer threads; default one per core.
+    pub threads: NonZeroUsize,
+}
+
+/// One key file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningKeyConfig {
+    /// PEM (PKCS#1, PKCS#8) or JWK, RSA of 2048 bits or more.
+    pub file: PathBuf,
+    /// Overrides the default, the RFC 7638 thumbprint.
+    pub kid: Option<String>,
+    /// In the JWKS, but never signs: the next key before, or the last key after a rotation.
+    pub published_only: bool,
+}
+
+/// The public listener.
+#[derive(Clone, Debug)]
+pub struct TransmitterSettings {
+    /// [`None`]: JWKS and metadata are hosted elsewhere.
+    pub listen: Option<SocketAddr>,
+    /// Every issuer that some stream uses, each once: whose metadata is served.
+    pub issuers: Vec<IssuerMetadata>,
+    /// `Cache-Control: max-age` of the JWKS and the metadata.
+    pub max_age: Duration,
+}
+
+/// What the SSF metadata document of one issuer says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerMetadata {
+    /// The issuer.
+    pub issuer: Issuer,
+    /// Where receivers find the public keys.
+    pub jwks_uri: Url,
+}
+
+/// An issuer identifier: `https` (or `http` to loopback), no query, no fragment, no credentials.
+/// Kept letter by letter as written, since receivers compare it exactly (CONTRACTS §1.1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Issuer(pub(super) Arc<str>);
+
+impl Issuer {
+    /// The text of the `iss` claim.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The shared text of the `iss` claim.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl fmt::Display for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The listener for operators.
+#[derive(Clone, Debug)]
+pub struct AdminSettings {
+    /// Metrics, probes and status are served here.
+    pub listen: SocketAddr,
+    /// `/livez` fails when a poll loop has been silent for longer; above the drain deadline.
+    pub liveness_threshold: Duration,
+}
+
+/// Where state is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateConfig {
+    /// One SQLite file (WAL), which survives restarts.
+    Sqlite {
+        /// The file; its folder must exist.
+        path: PathBuf,
+        /// How long a delivered jti is remembered.
+        window: Duration,
+    },
+    /// Forgotten at the end of the process.
+    Memory {
+        /// How long a delivered jti is remembered.
+        window: Duration,
+        /// At most so many jtis per stream; the oldest is forgotten first.
+        max_entries: NonZeroUsize,
+    },
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShutdownSettings {
+    /// After SIGTERM: so long may work in flight go on; above every request time-out, below the
+    /// poll interval and the termination grace.
+    pub drain_deadline: Duration,
+    /// When the orchestrator kills the process (Kubernetes: `terminationGracePeriodSeconds`).
+    pub termination_grace: Duration,
+}
+
+/// Logs, to standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// `tracing` filter directives, e.g. `info` or `info,setbridge::delivery=debug`; valid.
+    pub level: String,
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// One human-readable line an event.
+    Text,
+    /// One JSON object an event.
+    Json,
+}

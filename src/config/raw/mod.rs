@@ -1,0 +1,271 @@
+//! The configuration as it is written: the shape of the YAML, with every default.
+//!
+//! The JSON Schema is generated from these types, and it refuses what has a wrong shape. What the
+//! schema cannot say (that a file is readable, that one time is longer than another) is checked
+//! when these become the types of [`super::domain`]. Serializing one gives the *effective*
+//! configuration for its hash: secrets are left out.
+
+mod receiver;
+mod stream;
+mod text;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::domain::{GroupProtocol, LogFormat};
+
+pub(crate) use receiver::*;
+pub(crate) use stream::*;
+pub(crate) use text::*;
+
+/// The configuration of setbridge.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawConfig {
+    /// The consumer group of a stream is `<group_id>.<stream id>`.
+    #[serde(default = "default_group_id")]
+    #[schemars(
+        regex(pattern = r"^[A-Za-z0-9._-]{1,128}$"),
+        extend("x-mend" = "use up to 128 ASCII letters, digits, '.', '_' and '-'")
+    )]
+    pub(crate) group_id: String,
+    /// How to reach Kafka.
+    pub(crate) kafka: RawKafka,
+    /// The keys that sign SETs.
+    pub(crate) signing: RawSigning,
+    /// What receivers fetch from us: JWKS and SSF metadata.
+    #[serde(default)]
+    pub(crate) transmitter: RawTransmitter,
+    /// What operators fetch from us: metrics, probes, status.
+    #[serde(default)]
+    pub(crate) admin: RawAdmin,
+    /// Memory of what was delivered.
+    #[serde(default)]
+    pub(crate) state: RawState,
+    /// The bounds of each stream; a stream can override them.
+    #[serde(default)]
+    pub(crate) limits: RawLimits,
+    /// How the process ends.
+    #[serde(default)]
+    pub(crate) shutdown: RawShutdown,
+    /// Logs, to standard error.
+    #[serde(default)]
+    pub(crate) log: RawLog,
+    /// Each stream: some topics, a mapping, one receiver.
+    #[schemars(
+        length(min = 1),
+        extend("x-mend" = "add a stream: an id, topics and a receiver")
+    )]
+    pub(crate) streams: Vec<RawStream>,
+}
+
+fn default_group_id() -> String {
+    "setbridge".into()
+}
+
+/// How to reach Kafka.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawKafka {
+    /// `host:port`, several parted by commas.
+    #[schemars(
+        regex(pattern = r"^[^\s,]+:[0-9]{1,5}(\s*,\s*[^\s,]+:[0-9]{1,5})*$"),
+        extend("x-mend" = "write host:port, several parted by commas")
+    )]
+    pub(crate) bootstrap_servers: String,
+    /// Name of this client in the broker's logs, metrics and quotas.
+    #[serde(default = "default_client_id")]
+    #[schemars(
+        regex(pattern = r"^[A-Za-z0-9._-]{1,128}$"),
+        extend("x-mend" = "use up to 128 ASCII letters, digits, '.', '_' and '-'")
+    )]
+    pub(crate) client_id: String,
+    /// `classic` works with any broker; `consumer` is KIP-848, for Kafka 4.0 and later.
+    #[serde(default = "default_group_protocol")]
+    pub(crate) group_protocol: GroupProtocol,
+    /// How long the broker waits for a silent member; default 45s. Only with `group_protocol:
+    /// classic` (with `consumer` the broker decides).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session_timeout: Option<DurationText>,
+    /// How long a member may go without polling before its partitions go to others.
+    #[serde(default = "default_max_poll_interval")]
+    pub(crate) max_poll_interval: DurationText,
+    /// How much may be fetched ahead of the work, for each stream.
+    #[serde(default = "default_prefetch")]
+    pub(crate) prefetch: SizeText,
+    /// File with the OAUTHBEARER token (a JWT with `sub` and `exp`), kept fresh by somebody else.
+    /// Only with `sasl.mechanism: OAUTHBEARER` in the properties.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) oauthbearer_token_file: Option<PathText>,
+    /// Further librdkafka properties, e.g. for TLS and SASL. A value may be `file:/path`.
+    #[serde(default, serialize_with = "public_properties")]
+    pub(crate) properties: BTreeMap<String, RawProperty>,
+}
+
+fn default_client_id() -> String {
+    "setbridge".into()
+}
+
+fn default_group_protocol() -> GroupProtocol {
+    GroupProtocol::Classic
+}
+
+fn default_max_poll_interval() -> DurationText {
+    "5m".into()
+}
+
+fn default_prefetch() -> SizeText {
+    "4MiB".into()
+}
+
+/// The keys that sign SETs.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawSigning {
+    /// Key files. The first that is not `published_only` signs; all are in the JWKS.
+    #[schemars(
+        length(min = 1),
+        extend("x-mend" = "add a key: `setbridge keys generate` makes one")
+    )]
+    pub(crate) keys: Vec<RawSigningKey>,
+    /// Signer threads; default one per core.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub(crate) threads: Option<u32>,
+}
+
+/// One key file.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawSigningKey {
+    /// RSA private key of at least 2048 bits: PEM (PKCS#1, PKCS#8) or JWK.
+    pub(crate) file: PathText,
+    /// Key id; default the RFC 7638 thumbprint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub(crate) kid: Option<String>,
+    /// In the JWKS, but never signs: the next key before a rotation, the last one after it.
+    #[serde(default)]
+    pub(crate) published_only: bool,
+}
+
+/// What receivers fetch from us: JWKS and SSF metadata.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawTransmitter {
+    /// `iss` of the SETs, letter by letter as the receiver has it registered. Needed here or in
+    /// each stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) issuer: Option<String>,
+    /// Address of the public listener, or `none` when JWKS and metadata are hosted elsewhere.
+    pub(crate) listen: String,
+    /// Where receivers find the JWKS; default `/jwks.json` at the issuer's host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) jwks_uri: Option<String>,
+    /// How long receivers may cache the JWKS and the metadata.
+    pub(crate) max_age: DurationText,
+}
+
+impl Default for RawTransmitter {
+    fn default() -> Self {
+        Self {
+            issuer: None,
+            listen: "0.0.0.0:8080".into(),
+            jwks_uri: None,
+            max_age: "5m".into(),
+        }
+    }
+}
+
+/// What operators fetch from us: metrics, probes, status.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawAdmin {
+    /// Address of the operators' listener.
+    pub(crate) listen: String,
+    /// `/livez` fails when a poll loop has been silent for longer.
+    pub(crate) liveness_threshold: DurationText,
+}
+
+impl Default for RawAdmin {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:9464".into(),
+            liveness_threshold: "60s".into(),
+        }
+    }
+}
+
+/// Where the memory of what was delivered is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StateBackend {
+    Sqlite,
+    Memory,
+}
+
+/// Memory of what was delivered.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawState {
+    /// `sqlite` survives a restart, `memory` does not.
+    pub(crate) backend: StateBackend,
+    /// The SQLite file; its folder must exist. One process per file.
+    pub(crate) path: PathText,
+    /// How long a delivered jti is remembered, and so how old a duplicate can be.
+    pub(crate) window: DurationText,
+    /// With `backend: memory`: at most so many jtis for each stream.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub(crate) max_entries: u32,
+}
+
+impl Default for RawState {
+    fn default() -> Self {
+        Self {
+            backend: StateBackend::Sqlite,
+            path: "setbridge-state.sqlite".into(),
+            window: "24h".into(),
+            max_entries: 1_000_000,
+        }
+    }
+}
+
+/// How the process ends.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawShutdown {
+    /// After SIGTERM, work in flight may go on for so long.
+    pub(crate) drain_deadline: DurationText,
+    /// When the orchestrator kills the process (Kubernetes: terminationGracePeriodSeconds).
+    pub(crate) termination_grace: DurationText,
+}
+
+impl Default for RawShutdown {
+    fn default() -> Self {
+        Self {
+            drain_deadline: "20s".into(),
+            termination_grace: "30s".into(),
+        }
+    }
+}
+
+/// Logs, to standard error.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawLog {
+    /// `auto` is text on a terminal and JSON otherwise.
+    pub(crate) format: LogFormat,
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or `tracing` filter directives.
+    pub(crate) level: String,
+}
+
+impl Default for RawLog {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Auto,
+            level: "info".into(),
+        }
+    }
+}

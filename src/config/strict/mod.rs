@@ -1,0 +1,270 @@
+//! The raw configuration → the strict one: everything that the schema cannot say.
+//!
+//! Each function takes a part as it is written and the JSON pointer to it, says every mistake that
+//! it sees, and returns the strict part when there was none.
+
+mod kafka;
+mod receiver;
+mod relations;
+mod stream;
+mod text;
+
+use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use super::domain::*;
+use super::fingerprint;
+use super::load::{Files, Finding};
+use super::mistake::Mistake;
+use super::pointer::child;
+use super::raw::*;
+use super::tree::Places;
+
+/// What the functions here share: where things were written, and what is wrong with them.
+pub(super) struct Checker<'a> {
+    places: &'a Places,
+    files: Files,
+    found: Vec<Finding>,
+}
+
+impl Checker<'_> {
+    /// Notes a mistake; gives [`None`], for `return checker.wrong(…)`.
+    fn wrong<T>(
+        &mut self,
+        at: &str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Option<T> {
+        let place = self.places.value(at);
+        self.found.push(Finding {
+            pointer: at.to_owned(),
+            unknown_key: false,
+            silent: false,
+            mistake: Mistake::at(place, at, message, mend),
+        });
+        None
+    }
+}
+
+/// The strict configuration. Relations between its parts are looked at only when `whole`: when no
+/// part had to be replaced by a placeholder.
+///
+/// # Errors
+/// Everything that is wrong.
+pub(super) fn config(
+    raw: &RawConfig,
+    places: &Places,
+    files: Files,
+    whole: bool,
+) -> Result<Config, Vec<Finding>> {
+    let mut checker = Checker {
+        places,
+        files,
+        found: Vec::new(),
+    };
+    let config = assemble(raw, &mut checker);
+    if let Some(config) = &config
+        && whole
+    {
+        relations::check(config, raw, &mut checker);
+    }
+    match config {
+        Some(config) if checker.found.is_empty() => Ok(config),
+        _ => Err(checker.found),
+    }
+}
+
+fn assemble(raw: &RawConfig, checker: &mut Checker<'_>) -> Option<Config> {
+    let kafka = kafka::settings(&raw.kafka, checker);
+    let signing = signing(&raw.signing, checker);
+    let transmitter = transmitter(&raw.transmitter, checker);
+    let admin = admin(&raw.admin, checker);
+    let state = state(&raw.state, checker);
+    let shutdown = shutdown(&raw.shutdown, checker);
+    let log = log(&raw.log, checker);
+    distinct_ids(&raw.streams, checker);
+    let issuer = transmitter.as_ref().and_then(|part| part.issuer.clone());
+    let streams: Vec<Option<StreamConfig>> = raw
+        .streams
+        .iter()
+        .enumerate()
+        .map(|(index, stream)| {
+            let at = child("/streams", index);
+            stream::stream(raw, stream, issuer.as_ref(), &at, checker)
+        })
+        .collect();
+    let streams: Vec<StreamConfig> = streams.into_iter().collect::<Option<_>>()?;
+    let transmitter = transmitter?.settings(&streams, checker)?;
+    Some(Config {
+        kafka: kafka?,
+        signing: signing?,
+        transmitter,
+        admin: admin?,
+        state: state?,
+        shutdown: shutdown?,
+        log: log?,
+        streams,
+        hash: fingerprint::config_hash(raw),
+    })
+}
+
+fn signing(raw: &RawSigning, checker: &mut Checker<'_>) -> Option<SigningSettings> {
+    let at = "/signing/keys";
+    let mut files = HashSet::new();
+    for (index, key) in raw.keys.iter().enumerate() {
+        if !files.insert(&key.file.0) {
+            let at = child(&child(at, index), "file");
+            checker.wrong::<()>(&at, "this key file is listed twice", "list it once");
+        }
+    }
+    if !raw.keys.is_empty() && raw.keys.iter().all(|key| key.published_only) {
+        return checker.wrong(
+            at,
+            "every key is `published_only`, so none signs",
+            "take `published_only` from the key that signs",
+        );
+    }
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    Some(SigningSettings {
+        keys: raw
+            .keys
+            .iter()
+            .map(|key| SigningKeyConfig {
+                file: PathBuf::from(&key.file.0),
+                kid: key.kid.clone(),
+                published_only: key.published_only,
+            })
+            .collect(),
+        threads: match raw.threads {
+            Some(threads) => text::count(threads, "/signing/threads", checker)?,
+            None => cores,
+        },
+    })
+}
+
+/// The transmitter before the streams' issuers are known.
+struct TransmitterParts {
+    issuer: Option<Issuer>,
+    listen: Option<std::net::SocketAddr>,
+    jwks_uri: Option<url::Url>,
+    max_age: std::time::Duration,
+}
+
+fn transmitter(raw: &RawTransmitter, checker: &mut Checker<'_>) -> Option<TransmitterParts> {
+    let issuer = raw
+        .issuer
+        .as_ref()
+        .map(|issuer| text::issuer(issuer, "/transmitter/issuer", checker));
+    let listen = match raw.listen.as_str() {
+        "none" => Some(None),
+        listen => text::listen(listen, "/transmitter/listen", checker).map(Some),
+    };
+    let jwks_uri = raw.jwks_uri.as_ref().map(|uri| {
+        let at = "/transmitter/jwks_uri";
+        text::web_url(uri, false, at, checker)
+    });
+    let max_age = text::duration(&raw.max_age, "/transmitter/max_age", checker);
+    Some(TransmitterParts {
+        issuer: text::all(issuer)?,
+        listen: listen?,
+        jwks_uri: text::all(jwks_uri)?,
+        max_age: max_age?,
+    })
+}
+
+impl TransmitterParts {
+    fn settings(
+        self,
+        streams: &[StreamConfig],
+        checker: &mut Checker<'_>,
+    ) -> Option<TransmitterSettings> {
+        let mut issuers = BTreeMap::new();
+        for issuer in self.issuer.iter().chain(streams.iter().map(|s| &s.issuer)) {
+            let default = || {
+                url::Url::parse(issuer.as_str())
+                    .ok()?
+                    .join("/jwks.json")
+                    .ok()
+            };
+            let Some(jwks_uri) = self.jwks_uri.clone().or_else(default) else {
+                return checker.wrong(
+                    "/transmitter/jwks_uri",
+                    "no address of the JWKS follows from the issuer",
+                    "set `transmitter.jwks_uri`",
+                );
+            };
+            issuers.insert(issuer.clone(), jwks_uri);
+        }
+        let metadata = |(issuer, jwks_uri)| IssuerMetadata { issuer, jwks_uri };
+        Some(TransmitterSettings {
+            listen: self.listen,
+            issuers: issuers.into_iter().map(metadata).collect(),
+            max_age: self.max_age,
+        })
+    }
+}
+
+fn admin(raw: &RawAdmin, checker: &mut Checker<'_>) -> Option<AdminSettings> {
+    let listen = text::listen(&raw.listen, "/admin/listen", checker);
+    let at = "/admin/liveness_threshold";
+    let liveness_threshold = text::positive(&raw.liveness_threshold, at, checker);
+    Some(AdminSettings {
+        listen: listen?,
+        liveness_threshold: liveness_threshold?,
+    })
+}
+
+fn state(raw: &RawState, checker: &mut Checker<'_>) -> Option<StateConfig> {
+    let window = text::positive(&raw.window, "/state/window", checker);
+    let max_entries = text::count(raw.max_entries, "/state/max_entries", checker);
+    Some(match raw.backend {
+        StateBackend::Sqlite => StateConfig::Sqlite {
+            path: PathBuf::from(&raw.path.0),
+            window: window?,
+        },
+        StateBackend::Memory => StateConfig::Memory {
+            window: window?,
+            max_entries: max_entries?,
+        },
+    })
+}
+
+fn shutdown(raw: &RawShutdown, checker: &mut Checker<'_>) -> Option<ShutdownSettings> {
+    let drain = text::positive(&raw.drain_deadline, "/shutdown/drain_deadline", checker);
+    let at = "/shutdown/termination_grace";
+    let grace = text::positive(&raw.termination_grace, at, checker);
+    Some(ShutdownSettings {
+        drain_deadline: drain?,
+        termination_grace: grace?,
+    })
+}
+
+fn log(raw: &RawLog, checker: &mut Checker<'_>) -> Option<LogSettings> {
+    if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&raw.level) {
+        return checker.wrong(
+            "/log/level",
+            format!("{:?} is no log filter: {error}", raw.level),
+            "write error, warn, info, debug or trace, or e.g. info,setbridge::delivery=debug",
+        );
+    }
+    Some(LogSettings {
+        format: raw.format,
+        level: raw.level.clone(),
+    })
+}
+
+fn distinct_ids(streams: &[RawStream], checker: &mut Checker<'_>) {
+    let mut first = BTreeMap::new();
+    for (index, stream) in streams.iter().enumerate() {
+        if let Some(before) = first.get(&stream.id) {
+            checker.wrong::<()>(
+                &child(&child("/streams", index), "id"),
+                format!("streams[{before}] has the id {:?} too", stream.id),
+                "give each stream an id of its own",
+            );
+        } else {
+            first.insert(&stream.id, index);
+        }
+    }
+}
