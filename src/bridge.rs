@@ -1,1 +1,306 @@
-//! Stub: filled in by the next commits.
+//! Builds the streams, owns their tasks, drains them. Decides nothing about data.
+//!
+//! Every task has an owner here and an end: a desk that ends although nobody asked ends the process, with a non-zero code.
+
+mod assembly;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::admin::{self, AdminView};
+use crate::config::Config;
+use crate::kafka::Poller;
+use crate::metrics::Metrics;
+use crate::pipeline::{Desk, DeskEnd, Stream};
+use crate::shutdown::{Asked, Shutdown, Signals};
+use crate::signing::{KeyError, KeyRing};
+use crate::state::{StateError, StateStore};
+use crate::transmitter;
+
+/// Why the bridge could not start. Kafka or a receiver that is down is none of these.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Key files; all faults together.
+    #[error("the signing keys cannot be used")]
+    Keys(Vec<KeyError>),
+    /// The state.
+    #[error("the state cannot be opened")]
+    State(#[source] StateError),
+    /// A part of a stream's configuration that only its use shows: a certificate file, a mapping.
+    #[error("stream {stream}: {message}")]
+    Stream {
+        /// Id of the stream.
+        stream: String,
+        /// What is wrong, and the mend.
+        message: String,
+    },
+    /// A port.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Threads, signals, metrics.
+    #[error("cannot start: {0}")]
+    System(String),
+}
+
+/// How the bridge ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum BridgeEnd {
+    /// As asked.
+    Drained,
+    /// As asked, but not everything on the wire was answered before the deadline: it is sent again after the restart.
+    Aborted,
+    /// We are broken: the reason, by stream.
+    Broken(BTreeMap<String, String>),
+}
+
+/// Where a running bridge can be reached.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// JWKS and SSF metadata, unless they are hosted elsewhere.
+    pub public: Option<SocketAddr>,
+    /// Metrics, probes, status.
+    pub admin: SocketAddr,
+}
+
+struct Running {
+    desk: Desk,
+    poller: JoinHandle<()>,
+    dead: Arc<AtomicBool>,
+}
+
+/// A bridge whose parts are built and whose listeners are bound.
+pub struct Bridge {
+    addresses: Addresses,
+    metrics: Metrics,
+    keys: Arc<KeyRing>,
+    streams: Vec<Arc<Stream>>,
+    running: Vec<(String, Running)>,
+    servers: JoinSet<()>,
+    servers_end: tokio_util::sync::CancellationToken,
+    state: StateStore,
+    shutdown: Shutdown,
+    drain_deadline: Duration,
+}
+
+impl Bridge {
+    /// Reads keys, opens the state, binds the listeners, starts the pollers. Does not wait for Kafka.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: &Config, shutdown: Shutdown) -> Result<Self, StartError> {
+        let metrics = Metrics::new().map_err(|error| StartError::System(error.to_string()))?;
+        metrics.set_config_hash(config.hash.as_metric());
+        let common = assembly::common(config, metrics.clone())?;
+        let mut streams = Vec::new();
+        let mut running = Vec::new();
+        let mut views = Vec::new();
+        let mut built = Vec::new();
+        for stream in &config.streams {
+            built.push(assembly::stream(stream, config, &common, &shutdown).await?);
+        }
+        let public = match config.transmitter.listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let admin_listener = listen(config.admin.listen).await?;
+        let addresses = Addresses {
+            public: public
+                .as_ref()
+                .and_then(|listener| listener.local_addr().ok()),
+            admin: admin_listener.local_addr().unwrap_or(config.admin.listen),
+        };
+        for parts in built {
+            let id = parts.stream.id().to_owned();
+            let poller = std::thread::Builder::new()
+                .name(format!("setbridge-poll-{id}"))
+                .spawn(move || Poller::run(parts.poller))
+                .map_err(|error| StartError::System(error.to_string()))?;
+            let dead = Arc::clone(&parts.view.dead);
+            let desk = Desk::new(Arc::clone(&parts.stream), parts.inputs);
+            streams.push(parts.stream);
+            views.push(parts.view);
+            running.push((id, Running { desk, poller, dead }));
+        }
+        let view = Arc::new(AdminView {
+            metrics: metrics.clone(),
+            streams: views,
+            keys: Arc::clone(&common.keys),
+            signer: Arc::clone(&common.signer),
+            liveness_threshold: config.admin.liveness_threshold,
+            config_hash: config.hash.to_string(),
+        });
+        let servers_end = tokio_util::sync::CancellationToken::new();
+        let mut servers = JoinSet::new();
+        let end = servers_end.clone();
+        servers.spawn(async move {
+            transmitter::serve(admin_listener, admin::router(view), end.cancelled_owned()).await
+        });
+        if let Some(listener) = public {
+            let router = assembly::public_router(config, &common.keys)?;
+            let end = servers_end.clone();
+            servers.spawn(async move {
+                transmitter::serve(listener, router, end.cancelled_owned()).await
+            });
+        }
+        let bridge = Self {
+            addresses,
+            metrics,
+            keys: common.keys,
+            streams,
+            running,
+            servers,
+            servers_end,
+            state: common.state,
+            shutdown,
+            drain_deadline: config.shutdown.drain_deadline,
+        };
+        bridge.show_keys();
+        Ok(bridge)
+    }
+
+    /// Where it can be reached.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// All metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn show_keys(&self) {
+        let keys = admin::keys(&self.keys);
+        self.metrics
+            .set_keys(keys.iter().map(|(kid, state)| (kid.as_str(), *state)));
+    }
+
+    /// Works until the shutdown's soft token is cancelled, then drains. `signals`: also obeys the operating system.
+    pub async fn run(mut self, mut signals: Option<Signals>) -> BridgeEnd {
+        let mut desks = JoinSet::new();
+        let mut pollers = Vec::new();
+        for (id, running) in std::mem::take(&mut self.running) {
+            pollers.push((id.clone(), running.poller));
+            desks.spawn(async move { (id, running.dead, running.desk.run().await) });
+        }
+        let mut broken = BTreeMap::new();
+        let mut deadline = std::pin::pin!(None);
+        loop {
+            tokio::select! {
+                ended = desks.join_next() => match ended {
+                    None => break,
+                    Some(Ok((_, _, DeskEnd::Drained))) => {}
+                    Some(Ok((id, dead, DeskEnd::Broken(reason)))) => {
+                        tracing::error!(stream = id, reason, "stream broken; the process ends and stores nothing for it");
+                        dead.store(true, Ordering::SeqCst);
+                        broken.insert(id, reason);
+                        self.shutdown.soft.cancel();
+                    }
+                    Some(Err(error)) => {
+                        broken.insert("?".to_owned(), error.to_string());
+                        self.shutdown.soft.cancel();
+                    }
+                },
+                asked = next(&mut signals) => match asked {
+                    Asked::Reload => self.reload().await,
+                    Asked::End if self.shutdown.soft.is_cancelled() => {
+                        tracing::warn!("second signal: aborting");
+                        self.shutdown.hard.cancel();
+                    }
+                    Asked::End => {
+                        tracing::info!(deadline = ?self.drain_deadline, "draining; a second signal aborts");
+                        self.shutdown.soft.cancel();
+                    }
+                },
+                () = self.shutdown.soft.cancelled(), if deadline.is_none() => {
+                    deadline.set(Some(tokio::time::sleep(self.drain_deadline)));
+                }
+                () = async { if let Some(sleep) = deadline.as_mut().as_pin_mut() { sleep.await } }, if deadline.is_some() && !self.shutdown.hard.is_cancelled() => {
+                    tracing::warn!("drain deadline over: aborting what is still on the wire");
+                    self.shutdown.hard.cancel();
+                }
+            }
+        }
+        let aborted = self.shutdown.hard.is_cancelled();
+        self.end(pollers).await;
+        if !broken.is_empty() {
+            BridgeEnd::Broken(broken)
+        } else if aborted {
+            BridgeEnd::Aborted
+        } else {
+            BridgeEnd::Drained
+        }
+    }
+
+    /// Pollers leave their groups (which commits what was stored), the state is closed, the listeners end last.
+    async fn end(mut self, pollers: Vec<(String, JoinHandle<()>)>) {
+        const LEAVE: Duration = Duration::from_secs(5);
+        let joined = tokio::task::spawn_blocking(move || {
+            for (stream, poller) in pollers {
+                if poller.join().is_err() {
+                    tracing::error!(stream, "the poller's thread panicked");
+                }
+            }
+        });
+        if tokio::time::timeout(LEAVE, joined).await.is_err() {
+            tracing::warn!(
+                "Kafka did not answer while leaving the groups; their sessions will time out"
+            );
+        }
+        self.streams.clear();
+        if let Err(error) = self.state.close().await {
+            tracing::warn!(%error, "the state was not closed in an orderly way");
+        }
+        self.servers_end.cancel();
+        while self.servers.join_next().await.is_some() {}
+    }
+
+    /// SIGHUP: keys, CA files and credentials are read again. A broken new key keeps the old ones.
+    async fn reload(&self) {
+        let keys = Arc::clone(&self.keys);
+        match tokio::task::spawn_blocking(move || keys.reload()).await {
+            Ok(Ok(reloaded)) => {
+                tracing::info!(active = %reloaded.active.as_str(), changed = reloaded.changed, "keys reloaded");
+                self.show_keys();
+            }
+            Ok(Err(errors)) => {
+                self.metrics.key_reload_errors.inc();
+                for error in errors {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "keys were not reloaded; the old ones stay"
+                    );
+                }
+            }
+            Err(error) => tracing::error!(%error, "keys were not reloaded; the old ones stay"),
+        }
+        self.streams.iter().for_each(|stream| stream.reloaded());
+    }
+}
+
+async fn next(signals: &mut Option<Signals>) -> Asked {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { address, source })
+}

@@ -18,11 +18,20 @@
 //! | [`transmitter`], [`admin`], [`metrics`], [`telemetry`] | what is served and watched |
 //! | [`config`], [`cli`] | what the operator says |
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests spawn, sleep and encode as they need"
+    )
+)]
+
 pub mod admin;
 pub mod bridge;
 pub mod cli;
 pub mod config;
 pub mod delivery;
+pub mod demo;
 pub mod detection;
 pub mod kafka;
 pub mod lanes;
@@ -31,6 +40,7 @@ pub mod metrics;
 pub mod okta;
 pub mod pipeline;
 pub mod record;
+pub mod secret;
 pub mod set;
 pub mod shutdown;
 pub mod signing;

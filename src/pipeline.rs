@@ -1,1 +1,72 @@
-//! Stub: filled in by the next commits.
+//! THE PAGE: the path of a record, one call a step.
+//!
+//! ```text
+//! Record ─decode→ Detections ─map→ claims ─lane: its turn→ admit → complete → sign → push → judge
+//!        └ fault ─ guard ─→ dead letter                                 again ↺ hold ↺ │
+//!                                          settle ← flush ← remember ← (dead letter) ←─┘
+//! ```
+//!
+//! [`desk`] owns what has an order: the lanes, the offsets, the partitions. It takes records in, starts one
+//! [`journey`] per SET whose turn it is, and settles. A journey is [`deliver`] below, or [`lay_aside`] for what could not
+//! become a SET. Nothing is settled before its outcome is final, and no offset is stored before the state has flushed.
+
+mod desk;
+mod intake;
+mod journey;
+pub(crate) mod passage;
+mod seats;
+mod stream;
+
+pub use desk::{Desk, DeskEnd, DeskInputs, Prepare};
+pub use journey::Outcome;
+pub use stream::{Stream, StreamParts, StreamStatus, label_values};
+
+use crate::state::{Decided, Decision};
+use journey::{Admission, Draft, Fault, Final, LetGo};
+
+/// One SET, from its turn in the lane to its final outcome. Every `?` is the partition leaving: nothing is settled then.
+async fn deliver(stream: &Stream, draft: &Draft) -> Result<Final, LetGo> {
+    let facts = stream.look_up(draft).await?;
+    let outcome = match journey::admit(&facts, draft) {
+        Admission::Duplicate => return Ok(Final::unchanged(Outcome::Duplicate)),
+        Admission::AlreadyDecided => return Ok(Final::unchanged(Outcome::AlreadyDecided)),
+        Admission::Fresh { previous } => {
+            let token = stream.complete(draft, previous);
+            stream.push_until_decided(draft, &token).await?
+        }
+    };
+    stream.write_dead_letter(&draft.source, &outcome).await?;
+    stream.announce(draft, &outcome).await?;
+    let decision = match &outcome {
+        Outcome::Delivered { .. } | Outcome::Shadowed => Decision::Accepted {
+            level: draft.claims.event.level(),
+            event_time: draft.claims.event.event_timestamp(),
+        },
+        _ => Decision::Final,
+    };
+    let decided = Decided {
+        question: draft.question(),
+        other_subject: draft.claims.other_lane,
+        position: draft.position(),
+        decision,
+    };
+    let flushed = stream.parts.state.remember(&decided);
+    if outcome.is_acceptance() {
+        // The jti is known at once, so the lane is free; the record settles when that is durable.
+        return Ok(Final {
+            outcome,
+            flushed: Some(flushed),
+        });
+    }
+    // Without an acceptance only the mark keeps a restart from sending this one after a newer one: it keeps its lane.
+    stream.durable(&draft.source.lease, flushed).await?;
+    Ok(Final::unchanged(outcome))
+}
+
+/// A record or detection that could not become a SET: it waits for the guard's ruling, then it is a dead letter.
+async fn lay_aside(stream: &Stream, fault: &Fault) -> Result<Final, LetGo> {
+    fault.ruled().await?;
+    let outcome = fault.outcome();
+    stream.write_dead_letter(&fault.source, &outcome).await?;
+    Ok(Final::unchanged(outcome))
+}

@@ -1,0 +1,506 @@
+//! From the configuration's types to the parts of a running stream: the one place that knows both sides.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc::unbounded_channel;
+
+use crate::admin::StreamView;
+use crate::config::{
+    self, AuthConfig, Config, DeadLetterConfig, GroupProtocol, Mode, ProxyConfig, ReceiverConfig,
+    RetryConfig, StartAt, StateConfig, StreamConfig, TopicSelection,
+};
+use crate::delivery::auth::{
+    AssertionKey, AuthSettings, ClientCredential, OAuthSettings, SecretStyle,
+};
+use crate::delivery::guard::{Guard, GuardSettings};
+use crate::delivery::hold::Gate;
+use crate::delivery::pacer::Pacers;
+use crate::delivery::pacing::PacingSettings;
+use crate::delivery::policy::DeliveryPolicy;
+use crate::delivery::receiver::{ClientCertificate, ProxySettings};
+use crate::delivery::receiver_fault::ReceiverFaultSettings;
+use crate::delivery::retry::{RetryPolicy, RetrySettings};
+use crate::delivery::target::TargetUrl;
+use crate::delivery::{Receiver, ReceiverSettings};
+use crate::detection::DecodeLimits;
+use crate::kafka::client::KafkaClient;
+use crate::kafka::membership::Membership;
+use crate::kafka::producer::AckedProducer;
+use crate::kafka::room::{Room, RoomLimits};
+use crate::kafka::{ConsumerSettings, Lines, Poller, topics};
+use crate::mapping::Envelope;
+use crate::metrics::Metrics;
+use crate::pipeline::{
+    DeskInputs, Prepare, Stream, StreamParts, StreamStatus, label_values, passage,
+};
+use crate::secret::Secret;
+use crate::shutdown::Shutdown;
+use crate::signing::{KeyRing, KeySource, Signer};
+use crate::state::{StateSettings, StateStore, StreamState, system_clock};
+use crate::transmitter::{self, Publication};
+
+use super::StartError;
+
+/// What all streams share.
+pub(super) struct Common {
+    pub(super) keys: Arc<KeyRing>,
+    pub(super) signer: Arc<Signer>,
+    pub(super) state: StateStore,
+    metrics: Metrics,
+    client: KafkaClient,
+    producer: Arc<AckedProducer>,
+    pacers: Pacers,
+}
+
+/// One stream, ready to run.
+pub(super) struct Built {
+    pub(super) stream: Arc<Stream>,
+    pub(super) poller: Poller,
+    pub(super) inputs: DeskInputs,
+    pub(super) view: StreamView,
+}
+
+pub(super) fn common(config: &Config, metrics: Metrics) -> Result<Common, StartError> {
+    let sources: Vec<KeySource> = config
+        .signing
+        .keys
+        .iter()
+        .map(|key| {
+            let mut source = KeySource::new(&key.file);
+            source.kid = key.kid.clone();
+            source.published_only = key.published_only;
+            source
+        })
+        .collect();
+    let keys = Arc::new(KeyRing::load(&sources).map_err(StartError::Keys)?);
+    let signer = Signer::start(config.signing.threads.get())
+        .map_err(|error| StartError::System(error.to_string()))?;
+    let state = StateStore::open(&state_settings(&config.state), system_clock())
+        .map_err(StartError::State)?;
+    let kafka = &config.kafka;
+    let properties = kafka
+        .properties
+        .iter()
+        .map(|(name, value)| (name.clone(), value.reveal().to_owned()));
+    let client = KafkaClient::new(&kafka.bootstrap_servers, &kafka.client_id, properties);
+    let producer = Arc::new(AckedProducer::new(
+        client.clone(),
+        kafka.oauthbearer_token_file.clone(),
+    ));
+    Ok(Common {
+        keys,
+        signer: Arc::new(signer),
+        state,
+        metrics,
+        client,
+        producer,
+        pacers: Pacers::default(),
+    })
+}
+
+fn state_settings(config: &StateConfig) -> StateSettings {
+    match config {
+        StateConfig::Sqlite { path, window } => StateSettings::Sqlite {
+            path: path.clone(),
+            window: *window,
+        },
+        StateConfig::Memory {
+            window,
+            max_entries,
+        } => StateSettings::Memory {
+            max_entries: max_entries.get(),
+            window: *window,
+        },
+    }
+}
+
+/// The routes of the public port.
+pub(super) fn public_router(config: &Config, keys: &Arc<KeyRing>) -> Result<Router, StartError> {
+    let publications: Vec<Publication> = config
+        .transmitter
+        .issuers
+        .iter()
+        .map(|issuer| Publication {
+            issuer: issuer.issuer.as_str().to_owned(),
+            jwks_uri: Some(issuer.jwks_uri.to_string()),
+            keys: Arc::clone(keys),
+        })
+        .collect();
+    transmitter::router(&publications).map_err(|error| StartError::System(error.to_string()))
+}
+
+pub(super) async fn stream(
+    stream: &StreamConfig,
+    config: &Config,
+    common: &Common,
+    shutdown: &Shutdown,
+) -> Result<Built, StartError> {
+    let wrong = |message: String| StartError::Stream {
+        stream: stream.id.to_string(),
+        message,
+    };
+    let metrics = common.metrics.stream(stream.id.as_str(), &label_values());
+    let state = common.state.stream(&state_name(stream));
+    let proven = is_proven(&state, stream).await?;
+    let receiver = receiver_settings(&stream.receiver, &stream.retry).map_err(wrong)?;
+    let receiver =
+        Receiver::new(receiver).map_err(|error| wrong(crate::telemetry::chain(&error)))?;
+    let pacing = PacingSettings {
+        rate: stream.receiver.rate.map(crate::config::Rate::per_second),
+        burst: 1,
+    };
+    let pacer = common.pacers.for_origin(receiver.url().origin(), pacing);
+    let room = Arc::new(Room::new(room_limits(stream)));
+    limits(&metrics, stream);
+    let membership = Arc::new(Membership::new(
+        config.kafka.session_timeout.unwrap_or(KIP848_SESSION),
+    ));
+    let passage = passage_of(stream, proven, &metrics).map_err(wrong)?;
+    let template = stream.dead_letter.topic.clone();
+    let parts = StreamParts {
+        id: stream.id.shared(),
+        mode: stream.mode,
+        envelope: Envelope {
+            issuer: stream.issuer.shared(),
+            audience: Arc::clone(&stream.audience),
+            profile: stream.profile,
+        },
+        mapping: Arc::clone(&stream.mapping),
+        decode_limits: DecodeLimits {
+            max_record_bytes: stream.limits.max_record_bytes,
+            max_elements: stream.limits.max_elements.get(),
+        },
+        state,
+        keys: Arc::clone(&common.keys),
+        signer: Arc::clone(&common.signer),
+        receiver,
+        pacer,
+        max_requests_in_flight: stream.limits.max_requests_in_flight.get(),
+        producer: Arc::clone(&common.producer),
+        dead_letter_topic: Box::new(move |source| {
+            template
+                .name_for(source)
+                .map_or_else(|_| format!("{source}.dlq"), |name| name.as_str().to_owned())
+        }),
+        outcome_topic: stream
+            .outcome_topic
+            .as_ref()
+            .map(|topic| topic.as_str().to_owned()),
+        membership: Arc::clone(&membership),
+        metrics,
+        fingerprint: stream.fingerprint.0,
+        room: Arc::clone(&room),
+    };
+    let built = Arc::new(Stream::new(parts, passage));
+    Ok(wire(
+        stream, config, common, shutdown, built, room, membership,
+    ))
+}
+
+/// KIP-848: the broker decides; its default is 45 s.
+const KIP848_SESSION: std::time::Duration = std::time::Duration::from_secs(45);
+
+/// The channels between poller and desk.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the room admits what these carry, so it bounds them"
+)]
+fn wire(
+    stream: &StreamConfig,
+    config: &Config,
+    common: &Common,
+    shutdown: &Shutdown,
+    built: Arc<Stream>,
+    room: Arc<Room>,
+    membership: Arc<Membership>,
+) -> Built {
+    let (notices, desk_notices) = unbounded_channel();
+    let (records, desk_records) = unbounded_channel();
+    let (orders, poller_orders) = channel();
+    let lines = Lines {
+        notices,
+        records,
+        orders: poller_orders,
+    };
+    let poller = Poller::new(
+        consumer(stream, config, common),
+        room,
+        Arc::clone(&membership),
+        lines,
+    );
+    let status = Arc::new(Mutex::new(StreamStatus {
+        id: stream.id.to_string(),
+        ..StreamStatus::default()
+    }));
+    let inputs = DeskInputs {
+        notices: desk_notices,
+        records: desk_records,
+        orders,
+        mapping_guard: mapping_guard(stream),
+        grace: config.shutdown.drain_deadline,
+        soft: shutdown.soft.clone(),
+        hard: shutdown.hard.clone(),
+        status: Arc::clone(&status),
+        prepare: Arc::new(DeadLetterTopics {
+            client: common.client.clone(),
+            config: stream.dead_letter.clone(),
+            outcome_topic: stream
+                .outcome_topic
+                .as_ref()
+                .map(|topic| topic.as_str().to_owned()),
+        }),
+    };
+    let view = StreamView {
+        membership,
+        status,
+        dead: Arc::new(AtomicBool::new(false)),
+    };
+    Built {
+        stream: built,
+        poller,
+        inputs,
+        view,
+    }
+}
+
+/// Live and shadow runs of one stream know nothing of each other.
+fn state_name(stream: &StreamConfig) -> String {
+    match stream.mode {
+        Mode::Live => stream.id.to_string(),
+        Mode::Shadow => format!("{}.shadow", stream.id),
+    }
+}
+
+async fn is_proven(state: &StreamState, stream: &StreamConfig) -> Result<bool, StartError> {
+    let under = state.accepted_under().await.map_err(StartError::State)?;
+    Ok(under == Some(stream.fingerprint.0))
+}
+
+fn consumer(stream: &StreamConfig, config: &Config, common: &Common) -> ConsumerSettings {
+    ConsumerSettings {
+        client: common.client.clone(),
+        group: stream.group_id.clone(),
+        topics: match &stream.topics {
+            TopicSelection::Names(names) => {
+                names.iter().map(|name| name.as_str().to_owned()).collect()
+            }
+            TopicSelection::Pattern(pattern) => vec![pattern.as_str().to_owned()],
+        },
+        start_at: match stream.start_at {
+            StartAt::Earliest => crate::kafka::StartAt::Earliest,
+            StartAt::Latest => crate::kafka::StartAt::Latest,
+            StartAt::Time { epoch_ms } => crate::kafka::StartAt::Time(epoch_ms),
+        },
+        kip848: config.kafka.group_protocol == GroupProtocol::Consumer,
+        session_timeout: config.kafka.session_timeout,
+        max_poll_interval: config.kafka.max_poll_interval,
+        prefetch_bytes: config.kafka.prefetch_bytes,
+        token_file: config.kafka.oauthbearer_token_file.clone(),
+    }
+}
+
+fn room_limits(stream: &StreamConfig) -> RoomLimits {
+    RoomLimits {
+        max_unsettled: stream.limits.max_unsettled.get(),
+        max_unsettled_bytes: usize::try_from(stream.limits.max_unsettled_bytes)
+            .unwrap_or(usize::MAX),
+        max_uncommitted: stream.limits.max_uncommitted.get(),
+    }
+}
+
+fn limits(metrics: &crate::metrics::StreamMetrics, stream: &StreamConfig) {
+    let room = room_limits(stream);
+    metrics.set_limit(
+        "max_requests_in_flight",
+        stream.limits.max_requests_in_flight.get(),
+    );
+    metrics.set_limit("max_unsettled", room.max_unsettled);
+    metrics.set_limit("max_unsettled_bytes", room.max_unsettled_bytes);
+    metrics.set_limit("max_uncommitted", room.max_uncommitted);
+}
+
+fn retry(config: &RetryConfig) -> Result<RetryPolicy, String> {
+    let settings = RetrySettings {
+        initial: config.initial_delay,
+        max: config.max_delay,
+        multiplier: config.multiplier,
+    };
+    RetryPolicy::new(settings).map_err(|error| error.to_string())
+}
+
+fn passage_of(
+    stream: &StreamConfig,
+    proven: bool,
+    metrics: &crate::metrics::StreamMetrics,
+) -> Result<passage::Passage, String> {
+    let receiver_fault = stream.receiver_error.map_or_else(
+        || ReceiverFaultSettings {
+            enabled: false,
+            ..ReceiverFaultSettings::default()
+        },
+        |rule| ReceiverFaultSettings {
+            enabled: true,
+            min_attempts: rule.attempts.get(),
+            min_age: rule.after,
+            min_others: usize::try_from(rule.other_subjects.get()).unwrap_or(usize::MAX),
+        },
+    );
+    let probes = RetrySettings {
+        initial: stream.hold.initial_probe_delay,
+        max: stream.hold.max_probe_delay,
+        ..RetrySettings::default()
+    };
+    let probes = RetryPolicy::new(probes).map_err(|error| error.to_string())?;
+    let guard = stream.guard.refusals.map_or_else(
+        || GuardSettings {
+            enabled: false,
+            ..GuardSettings::refusals()
+        },
+        |rule| GuardSettings {
+            max_wait: rule.wait,
+            max_faults: rule.subjects.get(),
+            min_keys: rule.subjects.get(),
+            ..GuardSettings::refusals()
+        },
+    );
+    let policy = DeliveryPolicy {
+        retry: retry(&stream.retry)?,
+        receiver_fault,
+    };
+    let guard = Guard::new(guard, proven);
+    Ok(passage::Passage::new(
+        stream.id.as_str(),
+        policy,
+        Gate::new(probes),
+        guard,
+        proven,
+        metrics.clone(),
+    ))
+}
+
+fn mapping_guard(stream: &StreamConfig) -> GuardSettings {
+    stream.guard.records.map_or_else(
+        || GuardSettings {
+            enabled: false,
+            ..GuardSettings::mapping()
+        },
+        |rule| GuardSettings {
+            max_faults: rule.faults.get(),
+            min_keys: rule.keys.get(),
+            ..GuardSettings::mapping()
+        },
+    )
+}
+
+fn receiver_settings(
+    config: &ReceiverConfig,
+    retry: &RetryConfig,
+) -> Result<ReceiverSettings, String> {
+    let url = |url: &url::Url| {
+        TargetUrl::parse(url.as_str(), config.allow_http).map_err(|error| error.to_string())
+    };
+    let auth = match &config.auth {
+        AuthConfig::None => AuthSettings::None,
+        AuthConfig::Header { name, value } => {
+            let name = name
+                .parse()
+                .map_err(|_| format!("{name} is no header name"))?;
+            AuthSettings::Header {
+                name,
+                value: value.clone(),
+            }
+        }
+        AuthConfig::OAuth2 {
+            token_url,
+            client_id,
+            credential,
+            scopes,
+        } => AuthSettings::OAuth(Box::new(OAuthSettings {
+            token_url: url(token_url)?,
+            client_id: client_id.clone(),
+            credential: credential_of(credential)?,
+            scopes: scopes.clone(),
+            assertion_audience: None,
+        })),
+    };
+    Ok(ReceiverSettings {
+        auth,
+        connect_timeout: config.connect_timeout,
+        total_timeout: config.request_timeout,
+        ca_files: config.tls.ca_file.iter().cloned().collect(),
+        client_certificate: config.tls.client.as_ref().map(|client| ClientCertificate {
+            certificate: client.certificate_file.clone(),
+            key: client.key_file.clone(),
+        }),
+        proxy: match &config.proxy {
+            ProxyConfig::Environment => ProxySettings::Environment,
+            ProxyConfig::Direct => ProxySettings::Direct,
+            ProxyConfig::Url(proxy) => ProxySettings::Url(proxy.clone()),
+        },
+        advice_cap: retry.max_advised_delay,
+        ..ReceiverSettings::new(url(&config.url)?)
+    })
+}
+
+fn credential_of(credential: &config::ClientCredential) -> Result<ClientCredential, String> {
+    match credential {
+        config::ClientCredential::Secret(secret) => Ok(ClientCredential::Secret {
+            secret: secret.clone(),
+            style: SecretStyle::Basic,
+        }),
+        config::ClientCredential::PrivateKey { file, kid } => {
+            let pem = Secret::from_file(file).map_err(|error| crate::telemetry::chain(&error))?;
+            AssertionKey::from_pem(pem.reveal(), kid.clone())
+                .map(ClientCredential::PrivateKey)
+                .map_err(|error| format!("{}: {error}", file.display()))
+        }
+    }
+}
+
+/// Makes dead-letter topics ready.
+struct DeadLetterTopics {
+    client: KafkaClient,
+    config: DeadLetterConfig,
+    outcome_topic: Option<String>,
+}
+
+impl Prepare for DeadLetterTopics {
+    fn dead_letter_topic(&self, source_topic: Arc<str>) -> BoxFuture<'static, Result<(), String>> {
+        let client = self.client.clone();
+        let name = self
+            .config
+            .topic
+            .name_for(&source_topic)
+            .map(|name| name.as_str().to_owned());
+        let as_i32 = |n: Option<std::num::NonZeroU32>| n.and_then(|n| i32::try_from(n.get()).ok());
+        let (create, partitions, replication) = (
+            self.config.create,
+            as_i32(self.config.partitions),
+            as_i32(self.config.replication_factor),
+        );
+        let outcome = self.outcome_topic.clone();
+        async move {
+            let name = name.map_err(|error| error.to_string())?;
+            for name in std::iter::once(name).chain(outcome) {
+                let like = source_topic.to_string();
+                let wanted = topics::Wanted { name: name.clone(), create, partitions, like, replication };
+                topics::ensure(client.clone(), wanted).await.map_err(|error| {
+                    format!(
+                        "{}; the stream is held until it is there. To make it: kafka-topics.sh --bootstrap-server … \
+                         --create --topic {name} --partitions {}; to allow writing: kafka-acls.sh --bootstrap-server … \
+                         --add --allow-principal User:… --operation Write --operation Describe --topic {name}",
+                        crate::telemetry::chain(&error),
+                        partitions.map_or_else(|| "…".to_owned(), |n| n.to_string()),
+                    )
+                })?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,214 @@
+//! What travels: a draft (claims that wait for their turn), a fault, and how either ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::kafka::dead_letter::Cause;
+use crate::kafka::events::Seat;
+use crate::mapping::Claims;
+use crate::record::Record;
+use crate::set::Level;
+use crate::state::{Facts, Flushed, Position, Question};
+
+/// The partition is leaving, or the process is: whatever was under way is given up, unsettled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LetGo;
+
+/// How long a SET may go on. One per assigned partition.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lease {
+    /// Cancelled: start nothing more, wait for nothing more. What is on the wire goes on.
+    pub(crate) soft: CancellationToken,
+    /// Cancelled: abort also what is on the wire.
+    pub(crate) hard: CancellationToken,
+}
+
+impl Lease {
+    /// Waits for something that has not begun to leave.
+    pub(crate) async fn wait<T>(&self, wait: impl Future<Output = T>) -> Result<T, LetGo> {
+        tokio::select! {
+            biased;
+            () = self.soft.cancelled() => Err(LetGo),
+            value = wait => Ok(value),
+        }
+    }
+
+    /// Goes on with something that must not be cut off in the middle while there is time.
+    pub(crate) async fn finish<T>(&self, work: impl Future<Output = T>) -> Result<T, LetGo> {
+        tokio::select! {
+            biased;
+            () = self.hard.cancelled() => Err(LetGo),
+            value = work => Ok(value),
+        }
+    }
+
+    /// Sleeps, unless the partition leaves.
+    pub(crate) async fn sleep(&self, time: Duration) -> Result<(), LetGo> {
+        self.wait(tokio::time::sleep(time)).await
+    }
+}
+
+/// Where a SET or a fault comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) record: Arc<Record>,
+    pub(crate) seat: Seat,
+    /// Which detection of the record, and its SHA-256 in hex when the record holds several.
+    pub(crate) element: Option<(u32, Option<String>)>,
+    pub(crate) lease: Lease,
+}
+
+/// Claims that wait for their turn: complete but for what only the turn can tell (previous level, time of issue).
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// Unique in this stream of this process.
+    pub(crate) id: u64,
+    pub(crate) source: Source,
+    /// Number of the SET among those of its detection.
+    pub(crate) set: u32,
+    pub(crate) claims: Claims,
+}
+
+impl Draft {
+    /// Where in its partition the SET stands: what marks compare.
+    pub(crate) fn position(&self) -> Position {
+        Position {
+            offset: self.source.record.origin.offset,
+            element: self
+                .source
+                .element
+                .as_ref()
+                .map_or(0, |(element, _)| *element),
+            set: self.set,
+        }
+    }
+
+    pub(crate) fn question(&self) -> Question {
+        Question {
+            jti: (&self.claims.jti).into(),
+            subject: self.claims.subject_key,
+            event: self.claims.event.event_type(),
+            topic: Arc::clone(&self.source.record.origin.topic),
+            partition: self.source.record.origin.partition,
+        }
+    }
+}
+
+/// What the state says about a draft whose turn has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Push it. `previous` is the last accepted level.
+    Fresh { previous: Option<Level> },
+    /// The receiver has this jti.
+    Duplicate,
+    /// A newer SET about this subject has an outcome, so this one had one too before a crash.
+    AlreadyDecided,
+}
+
+/// Decides by what the state knows. Pure.
+pub(crate) fn admit(facts: &Facts, draft: &Draft) -> Admission {
+    if facts.delivered {
+        Admission::Duplicate
+    } else if facts.mark.is_some_and(|mark| draft.position() <= mark) {
+        Admission::AlreadyDecided
+    } else {
+        Admission::Fresh {
+            previous: facts.level,
+        }
+    }
+}
+
+/// The final outcome of a SET, or of what should have become one.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The receiver has it.
+    Delivered {
+        /// 2xx.
+        status: u16,
+        /// Requests made.
+        attempts: u32,
+    },
+    /// Everything but the push was done.
+    Shadowed,
+    /// The receiver has this jti from before.
+    Duplicate,
+    /// It had an outcome before a crash or a hand-over.
+    AlreadyDecided,
+    /// It is in the dead-letter topic.
+    DeadLettered(Box<Cause>),
+}
+
+impl Outcome {
+    /// Every label, so that metrics can start each at 0.
+    pub const LABELS: [&'static str; 5] = [
+        "delivered",
+        "shadowed",
+        "duplicate",
+        "already_decided",
+        "dead_lettered",
+    ];
+
+    /// Whether the receiver has it by this journey (or would have, in shadow mode).
+    pub(crate) fn is_acceptance(&self) -> bool {
+        matches!(self, Self::Delivered { .. } | Self::Shadowed)
+    }
+
+    /// The label in metrics, logs and the outcome topic.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Delivered { .. } => "delivered",
+            Self::Shadowed => "shadowed",
+            Self::Duplicate => "duplicate",
+            Self::AlreadyDecided => "already_decided",
+            Self::DeadLettered(_) => "dead_lettered",
+        }
+    }
+}
+
+/// A final outcome, and what has to be durable before it settles.
+#[derive(Debug)]
+pub(crate) struct Final {
+    pub(crate) outcome: Outcome,
+    /// [`None`]: the state has not changed.
+    pub(crate) flushed: Option<Flushed>,
+}
+
+impl Final {
+    pub(crate) fn unchanged(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            flushed: None,
+        }
+    }
+}
+
+/// What could not become a SET.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) source: Source,
+    pub(crate) cause: Cause,
+    /// The mapping guard's word, when it has one to say.
+    pub(crate) ruling: std::sync::Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl Fault {
+    /// Waits until the mapping guard releases it.
+    pub(crate) async fn ruled(&self) -> Result<(), LetGo> {
+        let ruling = self
+            .ruling
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        let Some(ruling) = ruling else { return Ok(()) };
+        // A guard that is gone went with its stream.
+        self.source.lease.wait(ruling).await?.map_err(|_| LetGo)
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        Outcome::DeadLettered(Box::new(self.cause.clone()))
+    }
+}

@@ -1,0 +1,355 @@
+//! What stands between a SET and the receiver besides time: the stream's hold, and the refusal guard.
+//!
+//! The rules are pure ([`Gate`], [`Guard`], [`DeliveryPolicy`]); this file only lets tasks wait for them. A SET that has
+//! to wait registers under its number and is told how to go on; one that goes away is forgotten by every rule.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::delivery::Answer;
+use crate::delivery::chance;
+use crate::delivery::guard::{Guard, Ruling};
+use crate::delivery::hold::{Gate, HoldReason, Probed};
+use crate::delivery::policy::{Attempts, DeliveryPolicy, Step};
+use crate::delivery::receiver_fault::Acceptances;
+use crate::delivery::verdict::{Refusal, Verdict};
+use crate::metrics::StreamMetrics;
+use crate::set::SubjectKey;
+
+/// How a SET may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// The stream is open: push.
+    Free,
+    /// The stream is held, and this SET is the probe: push once.
+    Probe,
+    /// Another subject was accepted, or nobody was for long enough: this refused SET is a dead letter.
+    DeadLetter,
+}
+
+/// What follows from an answer.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Delivered.
+    Accepted,
+    /// The same bytes again after this time.
+    After(Duration),
+    /// 5xx for so long, while others were accepted, that it is the record's fault.
+    ReceiverError,
+    /// The record's fault beyond doubt.
+    DeadLetter,
+    /// Wait to be told.
+    Wait(oneshot::Receiver<Pass>),
+}
+
+struct Waiter {
+    tell: oneshot::Sender<Pass>,
+    /// The refusal guard has it; an open gate is not enough.
+    guarded: bool,
+}
+
+struct Rules {
+    gate: Gate<u64>,
+    guard: Guard<SubjectKey, u64>,
+    acceptances: Acceptances<SubjectKey>,
+    waiters: HashMap<u64, Waiter>,
+    /// Kafka's reasons: shown, but records that were read already may be delivered.
+    shown: BTreeSet<HoldReason>,
+    published: BTreeSet<HoldReason>,
+    since: HashMap<HoldReason, Instant>,
+    /// Since when the gate is shut.
+    shut_since: Option<Instant>,
+}
+
+/// The passage of one stream.
+pub(crate) struct Passage {
+    stream: String,
+    policy: DeliveryPolicy,
+    metrics: StreamMetrics,
+    open: AtomicBool,
+    /// An acceptance under the present configuration is on record.
+    proven: AtomicBool,
+    rules: Mutex<Rules>,
+}
+
+impl Passage {
+    pub(crate) fn new(
+        stream: &str,
+        policy: DeliveryPolicy,
+        gate: Gate<u64>,
+        guard: Guard<SubjectKey, u64>,
+        proven: bool,
+        metrics: StreamMetrics,
+    ) -> Self {
+        let acceptances = Acceptances::new(&policy.receiver_fault);
+        Self {
+            stream: stream.to_owned(),
+            policy,
+            metrics,
+            open: AtomicBool::new(true),
+            proven: AtomicBool::new(proven),
+            rules: Mutex::new(Rules {
+                gate,
+                guard,
+                acceptances,
+                waiters: HashMap::new(),
+                shown: BTreeSet::new(),
+                published: BTreeSet::new(),
+                since: HashMap::new(),
+                shut_since: None,
+            }),
+        }
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Rules> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks to push. [`Ok`]: now; [`Err`]: when told.
+    pub(crate) fn enter(&self, id: u64) -> Result<Pass, oneshot::Receiver<Pass>> {
+        if self.open.load(Ordering::Acquire) {
+            return Ok(Pass::Free);
+        }
+        let mut rules = self.rules();
+        if rules.gate.enter(&id) {
+            Ok(Pass::Free)
+        } else {
+            Err(rules.wait(id, false))
+        }
+    }
+
+    /// What the answer to a push means for this SET and for the stream.
+    pub(crate) fn judge(
+        &self,
+        id: u64,
+        subject: SubjectKey,
+        pass: Pass,
+        answer: &Answer,
+        attempts: &mut Attempts,
+    ) -> Next {
+        let now = Instant::now();
+        let mut rules = self.rules();
+        let step = self.policy.next(
+            attempts,
+            answer.verdict,
+            answer.advice,
+            &subject,
+            &rules.acceptances,
+            now,
+            chance::uniform(),
+        );
+        let next = if pass == Pass::Probe {
+            let advised = answer.advice.map(|advice| advice.wait);
+            match rules
+                .gate
+                .probed(&id, answer.verdict, advised, now, chance::uniform())
+            {
+                Probed::Resumed => rules.accepted(id, subject),
+                Probed::Held => Next::Wait(rules.wait(id, false)),
+                Probed::Judge => match answer.verdict {
+                    Verdict::Refused(refusal) => rules.refused(id, subject, refusal, now),
+                    _ => Next::Wait(rules.wait(id, false)),
+                },
+            }
+        } else {
+            match step {
+                Step::Accepted => rules.accepted(id, subject),
+                Step::After(delay) => Next::After(delay),
+                Step::ReceiverError => Next::ReceiverError,
+                Step::Guard(refusal) => rules.refused(id, subject, refusal, now),
+                Step::Hold(reason) => {
+                    rules.gate.hold(reason, now, chance::uniform());
+                    rules.gate.enter(&id);
+                    Next::Wait(rules.wait(id, false))
+                }
+            }
+        };
+        self.publish(&mut rules);
+        next
+    }
+
+    /// True exactly once: the first acceptance under the present configuration.
+    pub(crate) fn is_first_acceptance(&self) -> bool {
+        !self.proven.swap(true, Ordering::AcqRel)
+    }
+
+    /// This SET goes no further here: revoked, drained, or decided.
+    pub(crate) fn leave(&self, id: u64) {
+        if self.open.load(Ordering::Acquire) && self.rules().waiters.is_empty() {
+            return;
+        }
+        let mut rules = self.rules();
+        rules.forget(id);
+        self.publish(&mut rules);
+    }
+
+    /// Imposes a hold that ends only by [`Passage::lift`].
+    pub(crate) fn hold(&self, reason: HoldReason) {
+        let mut rules = self.rules();
+        rules.gate.hold(reason, Instant::now(), chance::uniform());
+        self.publish(&mut rules);
+    }
+
+    /// Ends a hold that was imposed.
+    pub(crate) fn lift(&self, reason: HoldReason) {
+        let mut rules = self.rules();
+        if rules.gate.lift(reason) {
+            rules.open_up();
+        }
+        self.publish(&mut rules);
+    }
+
+    /// Shows a hold without stopping what was read already: Kafka's reasons.
+    pub(crate) fn show(&self, reason: HoldReason) {
+        let mut rules = self.rules();
+        rules.shown.insert(reason);
+        self.publish(&mut rules);
+    }
+
+    /// Kafka works again.
+    pub(crate) fn show_no_longer(&self) {
+        let mut rules = self.rules();
+        rules.shown.clear();
+        self.publish(&mut rules);
+    }
+
+    /// The next probe may go at once: keys or credentials were reloaded.
+    pub(crate) fn probe_soon(&self) {
+        self.rules().gate.probe_soon(Instant::now());
+    }
+
+    /// Lets time pass: refused SETs whose wait is over become dead letters, a probe that is due is let through.
+    pub(crate) fn tick(&self) {
+        let now = Instant::now();
+        let mut rules = self.rules();
+        if rules.gate.is_open() {
+            for id in rules.guard.due(now) {
+                rules.tell(id, Pass::DeadLetter);
+            }
+        }
+        while let Some(id) = rules.gate.probe(now) {
+            if rules.tell(id, Pass::Probe) {
+                break;
+            }
+            rules.gate.leave(&id);
+        }
+        self.publish(&mut rules);
+    }
+
+    /// The reasons in force and for how long.
+    pub(crate) fn holds(&self) -> Vec<(HoldReason, Duration)> {
+        let rules = self.rules();
+        rules
+            .since
+            .iter()
+            .map(|(reason, since)| (*reason, since.elapsed()))
+            .collect()
+    }
+
+    /// The one place where a change of the hold is counted and logged.
+    fn publish(&self, rules: &mut Rules) {
+        let open = rules.gate.is_open();
+        self.open.store(open, Ordering::Release);
+        match (open, rules.shut_since) {
+            (false, None) => rules.shut_since = Some(Instant::now()),
+            (true, Some(since)) => {
+                // Nobody could be accepted meanwhile, so that time does not count as waiting.
+                rules.guard.postpone(since.elapsed());
+                rules.shut_since = None;
+            }
+            _ => {}
+        }
+        let reasons: BTreeSet<HoldReason> = rules
+            .gate
+            .reasons()
+            .map(|(reason, _)| reason)
+            .chain(rules.shown.iter().copied())
+            .collect();
+        if reasons == rules.published {
+            return;
+        }
+        for reason in reasons.difference(&rules.published) {
+            self.metrics.set_held(reason.as_str(), true);
+            self.metrics.holds.inc(reason.as_str());
+            rules.since.insert(*reason, Instant::now());
+            tracing::warn!(
+                stream = self.stream,
+                reason = reason.as_str(),
+                "stream held; offsets are kept, nothing is lost"
+            );
+        }
+        for reason in rules.published.difference(&reasons) {
+            self.metrics.set_held(reason.as_str(), false);
+            rules.since.remove(reason);
+            tracing::info!(stream = self.stream, reason = reason.as_str(), "hold ended");
+        }
+        rules.published = reasons;
+    }
+}
+
+impl Rules {
+    fn accepted(&mut self, id: u64, subject: SubjectKey) -> Next {
+        self.acceptances.accepted(&subject);
+        for refused in self.guard.accepted(&id, &subject) {
+            self.gate.leave(&refused);
+            self.tell(refused, Pass::DeadLetter);
+        }
+        if self.gate.is_open() && !self.waiters.is_empty() {
+            self.open_up();
+        }
+        Next::Accepted
+    }
+
+    fn refused(&mut self, id: u64, subject: SubjectKey, refusal: Refusal, now: Instant) -> Next {
+        let mut released = Vec::new();
+        let ruling = self
+            .guard
+            .refused(id, &subject, refusal.is_unreadable(), now, &mut released);
+        for other in released {
+            self.tell(other, Pass::DeadLetter);
+        }
+        match ruling {
+            Ruling::Release => Next::DeadLetter,
+            Ruling::Wait => Next::Wait(self.wait(id, true)),
+            Ruling::Hold(reason) => {
+                self.gate.hold(reason, now, chance::uniform());
+                self.gate.enter(&id);
+                Next::Wait(self.wait(id, true))
+            }
+        }
+    }
+
+    fn wait(&mut self, id: u64, guarded: bool) -> oneshot::Receiver<Pass> {
+        let (tell, told) = oneshot::channel();
+        self.waiters.insert(id, Waiter { tell, guarded });
+        told
+    }
+
+    fn tell(&mut self, id: u64, pass: Pass) -> bool {
+        self.waiters
+            .remove(&id)
+            .is_some_and(|waiter| waiter.tell.send(pass).is_ok())
+    }
+
+    /// The gate has opened: everybody goes but those whom the guard still keeps.
+    fn open_up(&mut self) {
+        let (kept, free): (HashMap<_, _>, HashMap<_, _>) = std::mem::take(&mut self.waiters)
+            .into_iter()
+            .partition(|(_, waiter)| waiter.guarded);
+        self.waiters = kept;
+        for waiter in free.into_values() {
+            // A SET that went away meanwhile has been forgotten already.
+            let _ = waiter.tell.send(Pass::Free);
+        }
+    }
+
+    fn forget(&mut self, id: u64) {
+        self.gate.leave(&id);
+        self.guard.withdraw(&id);
+        self.waiters.remove(&id);
+    }
+}

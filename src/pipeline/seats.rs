@@ -1,0 +1,171 @@
+//! The partitions that are ours: which records are unsettled, which offset may be stored next.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::kafka::events::{NewSeat, Seat};
+use crate::kafka::offsets::{NotUnsettled, OffsetTracker, OutOfOrder};
+use crate::record::Record;
+
+use super::journey::Lease;
+
+/// What is open of one record.
+#[derive(Debug)]
+struct Tally {
+    /// SETs and faults without a final outcome.
+    pending: usize,
+    /// All detections of the record were taken in.
+    expanded: bool,
+    bytes: usize,
+    received: Instant,
+    timestamp_ms: Option<i64>,
+}
+
+/// Room that becomes free.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Freed {
+    pub(super) sets: usize,
+    pub(super) bytes: usize,
+}
+
+/// One assigned partition.
+pub(super) struct Place {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    pub(super) lease: Lease,
+    /// The partition shall leave; what is on the wire has until then.
+    pub(super) leaving: Option<Instant>,
+    pub(super) log_end: i64,
+    /// Journeys and flushes that refer to this seat.
+    pub(super) under_way: usize,
+    tracker: OffsetTracker,
+    records: HashMap<i64, Tally>,
+    /// Next storable offset, if it moved since it was last taken.
+    storable: Option<i64>,
+    settled_up_to: Option<i64>,
+}
+
+impl Place {
+    pub(super) fn new(seat: &NewSeat, lease: Lease) -> Self {
+        Self {
+            topic: Arc::clone(&seat.topic),
+            partition: seat.partition,
+            lease,
+            leaving: None,
+            log_end: seat.log_end,
+            under_way: 0,
+            tracker: OffsetTracker::new(),
+            records: HashMap::new(),
+            storable: None,
+            settled_up_to: seat.committed,
+        }
+    }
+
+    pub(super) fn receive(&mut self, record: &Record) -> Result<(), OutOfOrder> {
+        let offset = record.origin.offset;
+        self.tracker.receive(offset)?;
+        self.log_end = self.log_end.max(offset + 1);
+        self.records.insert(
+            offset,
+            Tally {
+                pending: 0,
+                expanded: false,
+                bytes: record.size(),
+                received: Instant::now(),
+                timestamp_ms: record.timestamp_ms,
+            },
+        );
+        Ok(())
+    }
+
+    /// `sets` more outcomes to wait for.
+    pub(super) fn expect(&mut self, offset: i64, sets: usize) {
+        if let Some(tally) = self.records.get_mut(&offset) {
+            tally.pending += sets;
+        }
+    }
+
+    /// No further SETs come from this record. It was counted as one in the room until now.
+    pub(super) fn expanded(&mut self, offset: i64) -> Result<Freed, NotUnsettled> {
+        if let Some(tally) = self.records.get_mut(&offset) {
+            tally.expanded = true;
+        }
+        let freed = self.settle_if_done(offset)?;
+        Ok(Freed {
+            sets: freed.sets + 1,
+            bytes: freed.bytes,
+        })
+    }
+
+    /// One final outcome, durable.
+    pub(super) fn settle(&mut self, offset: i64) -> Result<Freed, NotUnsettled> {
+        if let Some(tally) = self.records.get_mut(&offset) {
+            tally.pending = tally.pending.saturating_sub(1);
+        }
+        let freed = self.settle_if_done(offset)?;
+        Ok(Freed {
+            sets: freed.sets + 1,
+            bytes: freed.bytes,
+        })
+    }
+
+    fn settle_if_done(&mut self, offset: i64) -> Result<Freed, NotUnsettled> {
+        let done = self
+            .records
+            .get(&offset)
+            .is_some_and(|tally| tally.expanded && tally.pending == 0);
+        let Some(tally) = done.then(|| self.records.remove(&offset)).flatten() else {
+            return Ok(Freed::default());
+        };
+        if let Some(next) = self.tracker.settle(offset)? {
+            self.storable = Some(next);
+            self.settled_up_to = Some(next);
+        }
+        Ok(Freed {
+            sets: 0,
+            bytes: tally.bytes,
+        })
+    }
+
+    /// The next storable offset, if it moved since the last call.
+    pub(super) fn take_storable(&mut self) -> Option<i64> {
+        self.storable.take()
+    }
+
+    /// The broker acknowledged a commit; says how many records are no longer past it.
+    pub(super) fn committed(&mut self, next: i64) -> usize {
+        let before = self.tracker.uncommitted();
+        self.tracker.committed(next);
+        before - self.tracker.uncommitted()
+    }
+
+    /// Everything that this seat still holds of the room: it leaves with the seat.
+    pub(super) fn remains(&self) -> (Freed, usize) {
+        let freed = self
+            .records
+            .values()
+            .fold(Freed::default(), |sum, tally| Freed {
+                sets: sum.sets + tally.pending + usize::from(!tally.expanded),
+                bytes: sum.bytes + tally.bytes,
+            });
+        (freed, self.tracker.uncommitted())
+    }
+
+    /// Since when the oldest unsettled record is here, and how old it is by its Kafka timestamp.
+    pub(super) fn oldest(&self, now_ms: i64) -> Option<(Duration, Option<Duration>)> {
+        let tally = self.records.get(&self.tracker.oldest_unsettled()?)?;
+        let age = tally
+            .timestamp_ms
+            .map(|ms| Duration::from_millis(now_ms.saturating_sub(ms).try_into().unwrap_or(0)));
+        Some((tally.received.elapsed(), age))
+    }
+
+    /// Records between the settled prefix and the log's end.
+    pub(super) fn lag(&self) -> Option<i64> {
+        self.settled_up_to.map(|next| (self.log_end - next).max(0))
+    }
+}
+
+/// The partitions by seat.
+pub(super) type Places = HashMap<Seat, Place>;
