@@ -7,13 +7,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Subcommand};
 use thiserror::Error;
 
+use super::{Console, Exit};
 use crate::signing::key::{KeyBits, generate_pem};
 use crate::signing::{KeyError, KeyRing, KeySource, SignError};
 use crate::transmitter::{JWKS_PATH, MetadataError, SsfMetadata};
@@ -78,7 +78,7 @@ fn key_bits(bits: &str) -> KeyBits {
     }
 }
 
-/// Why a `keys` command failed; [`exit_code`](Self::exit_code) tells scripts what kind it was.
+/// Why a `keys` command failed; its exit code tells scripts what kind it was.
 #[derive(Debug, Error)]
 pub enum KeysError {
     /// One or more key files cannot be used; all of them are listed.
@@ -115,48 +115,51 @@ pub enum KeysError {
 }
 
 impl KeysError {
-    /// sysexits(3): 64 usage, 65 a key that is none, 66 a file that cannot be read, 70 internal,
-    /// 73 a file that cannot be written, 74 standard output.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    /// What to exit with.
+    fn exit(&self) -> Exit {
         match self {
             Self::Keys(faults) => {
                 let unread = |f: &KeyError| {
                     matches!(f, KeyError::Missing { .. } | KeyError::Unreadable { .. })
                 };
-                if faults.iter().all(unread) { 66 } else { 65 }
+                if faults.iter().all(unread) {
+                    Exit::NoInput
+                } else {
+                    Exit::Data
+                }
             }
-            Self::Metadata(_) | Self::NotHttps { .. } => 64,
-            Self::Generate(_) => 70,
-            Self::Exists(_) | Self::Write { .. } => 73,
-            Self::Output(_) => 74,
+            Self::Metadata(_) | Self::NotHttps { .. } => Exit::Usage,
+            Self::Generate(_) => Exit::Software,
+            Self::Exists(_) | Self::Write { .. } => Exit::CannotCreate,
+            Self::Output(_) => Exit::Io,
         }
     }
 }
 
 impl KeysCommand {
     /// Runs the command: results on standard output, the fault and its mend on standard error.
-    #[must_use]
-    pub fn run(self) -> ExitCode {
-        let mut out = io::stdout().lock();
+    ///
+    /// # Errors
+    /// When neither can be written.
+    pub fn run(self, console: &mut Console<'_>) -> io::Result<Exit> {
+        let out = &mut *console.out;
         let done = match &self {
-            Self::Generate(args) => generate(args.bits, &args.out, args.force, &mut out),
-            Self::Jwks(args) => jwks(&sources(&args.files), &mut out),
+            Self::Generate(args) => generate(args.bits, &args.out, args.force, out),
+            Self::Jwks(args) => jwks(&sources(&args.files), out),
             Self::Export(args) => export(
                 &args.dir,
                 &args.issuer,
                 &sources(&args.keys),
                 args.jwks_uri.as_deref(),
-                &mut out,
+                out,
             ),
         };
-        match done.and_then(|()| out.flush().map_err(KeysError::from)) {
-            Ok(()) => ExitCode::SUCCESS,
-            // A reader that has seen enough (`| head`) is no fault.
-            Err(KeysError::Output(e)) if e.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        match done {
+            Ok(()) => Ok(Exit::Done),
+            Err(KeysError::Output(error)) => Err(error),
             Err(error) => {
-                let _ = writeln!(io::stderr().lock(), "{error}");
-                ExitCode::from(error.exit_code())
+                writeln!(console.err, "{error}")?;
+                Ok(error.exit())
             }
         }
     }
@@ -175,7 +178,7 @@ pub fn generate(
     bits: KeyBits,
     file: &Path,
     force: bool,
-    out: &mut impl Write,
+    out: &mut dyn Write,
 ) -> Result<(), KeysError> {
     if !force && file.symlink_metadata().is_ok() {
         return Err(KeysError::Exists(file.to_owned()));
@@ -190,7 +193,7 @@ pub fn generate(
 ///
 /// # Errors
 /// [`KeysError::Keys`] with every fault; [`KeysError::Output`].
-pub fn jwks(sources: &[KeySource], out: &mut impl Write) -> Result<(), KeysError> {
+pub fn jwks(sources: &[KeySource], out: &mut dyn Write) -> Result<(), KeysError> {
     let ring = KeyRing::load(sources).map_err(KeysError::Keys)?;
     out.write_all(&document(&*ring.jwks()))?;
     Ok(())
@@ -206,7 +209,7 @@ pub fn export(
     issuer: &str,
     sources: &[KeySource],
     jwks_uri: Option<&str>,
-    out: &mut impl Write,
+    out: &mut dyn Write,
 ) -> Result<(), KeysError> {
     let metadata = SsfMetadata::new(issuer, jwks_uri)?;
     if !metadata.is_confidential() {

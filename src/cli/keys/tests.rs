@@ -45,7 +45,7 @@ fn a_generated_key_is_private_and_is_not_replaced_silently() {
     let refused = generate(KeyBits::Rsa2048, &file, false, &mut Vec::new());
     let refused = refused.expect_err("exists");
     assert!(matches!(refused, KeysError::Exists(_)));
-    assert_eq!(refused.exit_code(), 73);
+    assert_eq!(refused.exit().code(), 73);
     assert!(refused.to_string().contains("--force"));
     assert_eq!(fs::read(&file).expect("file"), before);
 
@@ -71,7 +71,7 @@ fn a_key_that_cannot_be_written_is_told() {
     ] {
         let fault = generate(KeyBits::Rsa2048, &file, true, &mut Vec::new());
         assert_eq!(
-            fault.expect_err("fault").exit_code(),
+            fault.expect_err("fault").exit().code(),
             73,
             "{}",
             file.display()
@@ -102,9 +102,9 @@ fn jwks_shows_public_members_only_and_lists_every_fault() {
     ];
     let fault = jwks(&sources(&files), &mut Vec::new()).expect_err("faults");
     assert_eq!(fault.to_string().lines().count(), 3);
-    assert_eq!(fault.exit_code(), 65);
+    assert_eq!(fault.exit().code(), 65);
     let fault = jwks(&sources(&files[..1]), &mut Vec::new()).expect_err("fault");
-    assert_eq!(fault.exit_code(), 66);
+    assert_eq!(fault.exit().code(), 66);
 }
 
 #[test]
@@ -141,9 +141,9 @@ fn export_lays_out_what_a_web_server_would_answer() {
         None,
         &mut Vec::new(),
     );
-    assert_eq!(plain.expect_err("http").exit_code(), 64);
+    assert_eq!(plain.expect_err("http").exit().code(), 64);
     let bad = export(folder.path(), "b.example.com", &keys, None, &mut Vec::new());
-    assert_eq!(bad.expect_err("no URL").exit_code(), 64);
+    assert_eq!(bad.expect_err("no URL").exit().code(), 64);
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! `setbridge run`: the bridge until it is told to end.
+
+use std::io;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{ConfigArgs, Console, Exit, LogArgs};
+use crate::bridge::{Bridge, BridgeEnd, StartError};
+use crate::config::Config;
+use crate::shutdown::{Shutdown, Signals};
+use crate::telemetry;
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Runs until SIGTERM or SIGINT, and drains. Kafka or a receiver that is down never ends it.
+pub(super) fn run(args: &RunArgs, log: &LogArgs, console: &mut Console<'_>) -> io::Result<Exit> {
+    let config = match args.config.load(log, console)? {
+        Ok(config) => config,
+        Err(exit) => return Ok(exit),
+    };
+    if let Err(error) = telemetry::start(&config.log) {
+        writeln!(console.err, "error: {}", telemetry::chain(&error))?;
+        return Ok(Exit::Software);
+    }
+    block_on(work(&config))
+}
+
+/// Runs a future on a runtime of its own.
+pub(super) fn block_on(work: impl Future<Output = Exit>) -> io::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let exit = runtime.block_on(work);
+    // Blocking calls of librdkafka may still wait for a broker that is gone.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(exit)
+}
+
+async fn work(config: &Config) -> Exit {
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be listened to");
+            return Exit::Software;
+        }
+    };
+    let bridge = match Bridge::start(config, Shutdown::default()).await {
+        Ok(bridge) => bridge,
+        Err(error) => return refuse(&error),
+    };
+    let addresses = bridge.addresses();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config_hash = %config.hash,
+        streams = config.streams.len(),
+        public = addresses.public.map(tracing::field::display),
+        admin = %addresses.admin,
+        "setbridge runs"
+    );
+    match bridge.run(Some(signals)).await {
+        BridgeEnd::Drained => {
+            tracing::info!("drained; everything that was decided is stored");
+            Exit::Done
+        }
+        BridgeEnd::Aborted => {
+            tracing::warn!(
+                "ended before all answers were there; what was on the wire is sent again after the restart"
+            );
+            Exit::Done
+        }
+        BridgeEnd::Broken(_) => Exit::Software,
+    }
+}
+
+fn refuse(error: &StartError) -> Exit {
+    tracing::error!("{}", telemetry::chain(error));
+    match error {
+        StartError::Keys(errors) => {
+            for error in errors {
+                tracing::error!("{}", telemetry::chain(error));
+            }
+            Exit::Config
+        }
+        StartError::Stream { .. } => Exit::Config,
+        StartError::State(_) | StartError::Listen { .. } => Exit::Io,
+        StartError::System(_) => Exit::Software,
+    }
+}
