@@ -1,1 +1,3 @@
-fn main(){}
+//! Placeholder until the decode and map bench is written.
+
+fn main() {}
