@@ -1,5 +1,7 @@
 //! The JSON Schema of the configuration, generated from [`super::raw`], and what it finds.
 
+mod alternatives;
+
 use std::sync::OnceLock;
 
 use jsonschema::error::ValidationErrorKind;
@@ -12,6 +14,7 @@ use super::mistake::{Mistake, did_you_mean};
 use super::pointer;
 use super::raw::RawConfig;
 use super::tree::Tree;
+use alternatives::Meant;
 
 /// Says how to mend what breaks this part of the schema; our own annotation.
 const MEND: &str = "x-mend";
@@ -35,7 +38,15 @@ pub fn json_schema() -> &'static Value {
 fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
-            map.values_mut().for_each(tidy);
+            for (name, part) in map.iter_mut() {
+                match part {
+                    // Names of properties, among which a `default` is no keyword.
+                    Value::Object(properties) if name == "properties" => {
+                        properties.values_mut().for_each(tidy);
+                    }
+                    _ => tidy(part),
+                }
+            }
             drop_null(map);
             words_to_enum(map);
             if map
@@ -197,10 +208,24 @@ fn findings(tree: &Tree, error: &ValidationError<'_>) -> Vec<Finding> {
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
             .iter()
-            .map(|key| unknown_key(tree, at, key))
+            .map(|key| unknown_key(tree, at, key, &known_beside(error)))
             .collect(),
         ValidationErrorKind::Required { property } => {
             vec![missing_key(tree, at, property.as_str().unwrap_or_default())]
+        }
+        ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
+            match alternatives::meant(context, error.instance(), at) {
+                Meant::One(errors) => errors
+                    .iter()
+                    .flat_map(|error| findings(tree, error))
+                    .collect(),
+                Meant::Nobody(message, mend) => vec![Finding {
+                    pointer: at.to_owned(),
+                    unknown_key: false,
+                    silent: false,
+                    mistake: Mistake::at(tree.places.value(at), at, message, mend),
+                }],
+            }
         }
         kind => {
             let (message, default) = words(kind, error.instance(), at);
@@ -292,9 +317,19 @@ fn meant(finding: &Finding) -> Option<String> {
     Some(pointer::child(parent, meant))
 }
 
-fn unknown_key(tree: &Tree, parent: &str, key: &str) -> Finding {
+/// The keys of the section whose `additionalProperties` an error is about.
+fn known_beside(error: &ValidationError<'_>) -> Vec<&'static str> {
+    let section = pointer::parent(error.schema_path().as_str());
+    let section = section.and_then(|section| json_schema().pointer(section));
+    let properties = section.and_then(|section| section["properties"].as_object());
+    properties
+        .into_iter()
+        .flat_map(|map| map.keys().map(String::as_str))
+        .collect()
+}
+
+fn unknown_key(tree: &Tree, parent: &str, key: &str, known: &[&'static str]) -> Finding {
     let at = pointer::child(parent, key);
-    let known = Node::at(parent).and_then(Node::keys).unwrap_or_default();
     let mend = if key == "<<" {
         "YAML 1.2 has no merge keys; write the keys out".to_owned()
     } else if let Some(meant) = did_you_mean(key, known.iter().copied()) {

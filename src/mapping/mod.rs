@@ -7,7 +7,6 @@
 //! ```yaml
 //! apply: first                 # first rule that matches (default), or all of them
 //! on_no_rule: filter           # no rule matched: filter (default) | dead_letter
-//! on_no_subject: dead_letter   # nobody to report: dead_letter (default) | filter
 //! max_future_seconds: 86400    # event times further ahead are refused (default: a day)
 //! max_past_seconds: 315360000  # … or longer ago (default: ten years)
 //! rules:

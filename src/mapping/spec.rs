@@ -22,8 +22,9 @@ pub struct MappingSpec {
     /// What becomes of a detection that no rule matches.
     #[serde(default = "filter")]
     pub on_no_rule: Unmatched,
-    /// What becomes of a detection whose rule finds nobody to report.
-    #[serde(default = "dead_letter")]
+    /// What becomes of a detection whose rule finds nobody to report. Not a part of the language: it is a setting of the
+    /// stream, so that the native format has it too.
+    #[serde(skip, default = "dead_letter")]
     pub on_no_subject: Unmatched,
     /// Event times further ahead than this are refused.
     #[serde(default = "a_day")]

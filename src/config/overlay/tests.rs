@@ -87,7 +87,8 @@ fn a_variable_that_names_no_key_is_a_mistake() {
              shutdown, log, streams",
             "flag --set: kafka.zebra: no such key in the configuration\n    mend: remove it; known \
              there: bootstrap_servers, client_id, group_protocol, session_timeout, \
-             max_poll_interval, prefetch, properties",
+             max_poll_interval, prefetch, \
+             oauthbearer_token_file, properties",
         ]
     );
 }

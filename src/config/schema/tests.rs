@@ -2,12 +2,33 @@
 
 use super::*;
 
+/// The definitions of the mapping language.
+const MAPPING: [&str; 11] = [
+    "MappingSpec",
+    "RuleSpec",
+    "SubjectSpec",
+    "ValueSpec",
+    "ExprSpec",
+    "ScalarSpec",
+    "LookupSpec",
+    "BandsSpec",
+    "BandSpec",
+    "RecordPart",
+    "TimeUnit",
+];
+
 #[test]
 fn the_schema_is_a_valid_schema_without_null() {
     let schema = json_schema();
     assert!(jsonschema::meta::is_valid(schema));
     jsonschema::validator_for(schema).unwrap();
-    let text = schema.to_string();
+    // The mapping language has alternatives by its nature; the rest of the configuration has none.
+    let mut ours = schema.clone();
+    ours["$defs"]
+        .as_object_mut()
+        .unwrap()
+        .retain(|name, _| !MAPPING.contains(&name.as_str()));
+    let text = ours.to_string();
     for unwanted in ["\"null\"", "Raw", "oneOf", "anyOf"] {
         assert!(!text.contains(unwanted), "{unwanted}");
     }

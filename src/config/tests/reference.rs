@@ -13,7 +13,12 @@ fn uncommented() -> String {
     let line = |line: &str| {
         let indent = line.len() - line.trim_start().len();
         match line[indent..].strip_prefix('#') {
-            Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => {
+            Some(rest)
+                if rest
+                    .trim_start_matches("- ")
+                    .starts_with(|c: char| c.is_ascii_lowercase())
+                    && !rest.starts_with(' ') =>
+            {
                 format!("{}{rest}\n", &line[..indent])
             }
             _ => format!("{line}\n"),

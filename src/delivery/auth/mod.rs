@@ -222,7 +222,7 @@ mod tests {
     async fn a_header_file_is_read_again_and_never_shown() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("header");
-        std::fs::write(&path, "Bearer first-secret\n").expect("written");
+        std::fs::write(&path, "Bearer first-token\n").expect("written");
         let secret = Secret::from_file(&path).expect("readable");
         let auth = Auth::new(header(secret), Duration::ZERO).expect("valid");
         let client = Client::builder()
@@ -234,8 +234,8 @@ mod tests {
             .await
             .expect("no fault")
             .expect("a header");
-        assert_eq!(first.value, "Bearer first-secret");
-        assert!(!format!("{auth:?} {first:?}").contains("secret"));
+        assert_eq!(first.value, "Bearer first-token");
+        assert!(!format!("{auth:?} {first:?}").contains("first-token"));
         assert!(
             auth.renew(&first, &client)
                 .await
@@ -243,13 +243,13 @@ mod tests {
                 .is_none(),
             "nothing fresher"
         );
-        std::fs::write(&path, "Bearer second-secret").expect("written");
+        std::fs::write(&path, "Bearer second-token").expect("written");
         let second = auth
             .renew(&first, &client)
             .await
             .expect("no fault")
             .expect("fresher");
-        assert_eq!(second.value, "Bearer second-secret");
+        assert_eq!(second.value, "Bearer second-token");
         std::fs::write(&path, "").expect("written");
         assert!(auth.reload().is_err());
         assert_eq!(

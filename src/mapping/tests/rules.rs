@@ -43,22 +43,25 @@ fn the_first_or_all_that_match() {
 
 #[test]
 fn nobody_to_report_is_a_dead_letter_or_filtered() {
-    let with = |on_no_subject: &str| {
-        compile(json!({"on_no_subject": on_no_subject, "rules": [{
+    let with = |on_no_subject: Unmatched| {
+        let mut spec: MappingSpec = serde_json::from_value(json!({"rules": [{
             "name": "r", "event": "user-risk-change", "subject": {"email": "$.users[*].mail"},
             "claims": {"current_level": "high"}}]}))
+        .expect("a mapping");
+        spec.on_no_subject = on_no_subject;
+        Mapping::compile(&spec).expect("compiles")
     };
     let nobody = json!({"users": [{"mail": null}, {"mail": " "}, {}]});
     assert!(matches!(
-        map(&with("filter"), &nobody),
+        map(&with(Unmatched::Filter), &nobody),
         Mapped::Filtered(FilterReason::NoSubject)
     ));
     assert!(matches!(
-        map(&with("dead_letter"), &nobody),
+        map(&with(Unmatched::DeadLetter), &nobody),
         Mapped::Sets(_)
     ));
     assert_eq!(
-        one(map(&with("dead_letter"), &nobody)).err(),
+        one(map(&with(Unmatched::DeadLetter), &nobody)).err(),
         Some("no_subject")
     );
 }

@@ -318,6 +318,8 @@ impl<'c> Writer<'c> {
             self.tables.checkpoint()?;
             self.syncer.trust();
         }
+        // Before anybody hears that it is durable, so that who was told finds it counted.
+        self.publish_stats();
         if !self.waiting.is_empty() {
             self.syncer.after_commit(mem::take(&mut self.waiting));
         }

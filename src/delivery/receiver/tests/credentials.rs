@@ -32,7 +32,7 @@ async fn with_oauth(receiver_acts: Vec<Act>, token_acts: Vec<Act>) -> (Receiver,
         token_url: TargetUrl::parse(&tokens.url, false).expect("loopback"),
         client_id: "me".to_owned(),
         credential: ClientCredential::Secret {
-            secret: Secret::literal("hidden".to_owned()),
+            secret: Secret::literal("hunter2".to_owned()),
             style: SecretStyle::Basic,
         },
         scopes: Vec::new(),
@@ -69,7 +69,7 @@ async fn a_token_is_fetched_once_and_sent() {
             .iter()
             .all(|request| authorization(request) == Some("Bearer tok-1"))
     );
-    assert!(!format!("{receiver:?}").contains("hidden"));
+    assert!(!format!("{receiver:?}").contains("hunter2"));
 }
 
 #[tokio::test]
