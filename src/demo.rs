@@ -21,7 +21,9 @@ use crate::config::{Environment, Files, Mistake, Override, Sources, load_text};
 use crate::kafka::client::KafkaClient;
 use crate::kafka::topics::{self, TopicError, Wanted};
 use crate::metrics::{Metrics, StreamMetrics};
-use crate::okta::simulator::{JwksSource, Simulator, SimulatorError, SimulatorSettings, jwks_at};
+use crate::okta::simulator::{
+    JwksSource, Received, Simulator, SimulatorError, SimulatorSettings, jwks_at,
+};
 use crate::pipeline::label_values;
 use crate::shutdown::{Shutdown, Signals};
 use crate::signing::key::{KeyBits, generate_pem};
@@ -254,10 +256,10 @@ impl Demo {
         Ok(())
     }
 
-    /// The first sample detection, as it stands in Kafka.
+    /// The record that a received SET was made of, as it stands in Kafka.
     #[must_use]
-    pub fn first_record(&self) -> String {
-        feed::first_record()
+    pub fn record_of(&self, received: &Received) -> Option<String> {
+        feed::record_of(received)
     }
 
     /// Waits until the operating system, or [`Demo::end`], ends the bridge.

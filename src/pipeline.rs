@@ -13,13 +13,17 @@
 mod desk;
 mod intake;
 mod journey;
+mod letters;
 pub(crate) mod passage;
+mod push;
 mod seats;
+mod status;
 mod stream;
 
 pub use desk::{Desk, DeskEnd, DeskInputs, Prepare};
 pub use journey::Outcome;
-pub use stream::{Stream, StreamParts, StreamStatus, label_values};
+pub use status::{Held, PartitionStatus, StreamStatus};
+pub use stream::{Stream, StreamParts, label_values};
 
 use crate::state::{Decided, Decision};
 use journey::{Admission, Draft, Fault, Final, LetGo};

@@ -1,50 +1,43 @@
 //! From the configuration's types to the parts of a running stream: the one place that knows both sides.
 
+mod dead_letter_topics;
+mod receiver;
+
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::admin::StreamView;
 use crate::config::{
-    self, AuthConfig, Config, DeadLetterConfig, GroupProtocol, Mode, ProxyConfig, ReceiverConfig,
-    RetryConfig, StartAt, StateConfig, StreamConfig, TopicSelection,
+    Config, GroupProtocol, Mode, RetryConfig, StartAt, StateConfig, StreamConfig, TopicSelection,
 };
-use crate::delivery::auth::{
-    AssertionKey, AuthSettings, ClientCredential, OAuthSettings, SecretStyle,
-};
+use crate::delivery::Receiver;
 use crate::delivery::guard::{Guard, GuardSettings};
 use crate::delivery::hold::Gate;
 use crate::delivery::pacer::Pacers;
 use crate::delivery::pacing::PacingSettings;
 use crate::delivery::policy::DeliveryPolicy;
-use crate::delivery::receiver::{ClientCertificate, ProxySettings};
 use crate::delivery::receiver_fault::ReceiverFaultSettings;
 use crate::delivery::retry::{RetryPolicy, RetrySettings};
-use crate::delivery::target::TargetUrl;
-use crate::delivery::{Receiver, ReceiverSettings};
 use crate::detection::DecodeLimits;
 use crate::kafka::client::KafkaClient;
 use crate::kafka::membership::Membership;
 use crate::kafka::producer::AckedProducer;
 use crate::kafka::room::{Room, RoomLimits};
-use crate::kafka::{ConsumerSettings, Lines, Poller, topics};
+use crate::kafka::{ConsumerSettings, Lines, Poller};
 use crate::mapping::Envelope;
 use crate::metrics::Metrics;
-use crate::pipeline::{
-    DeskInputs, Prepare, Stream, StreamParts, StreamStatus, label_values, passage,
-};
-use crate::secret::Secret;
+use crate::pipeline::{DeskInputs, Stream, StreamParts, StreamStatus, label_values, passage};
 use crate::shutdown::Shutdown;
 use crate::signing::{KeyRing, KeySource, Signer};
 use crate::state::{StateSettings, StateStore, StreamState, system_clock};
 use crate::transmitter::{self, Publication};
 
 use super::StartError;
+use dead_letter_topics::DeadLetterTopics;
 
 /// What all streams share.
 pub(super) struct Common {
@@ -147,7 +140,7 @@ pub(super) async fn stream(
     let metrics = common.metrics.stream(stream.id.as_str(), &label_values());
     let state = common.state.stream(&state_name(stream));
     let proven = is_proven(&state, stream).await?;
-    let receiver = receiver_settings(&stream.receiver, &stream.retry).map_err(wrong)?;
+    let receiver = receiver::settings(&stream.receiver, &stream.retry).map_err(wrong)?;
     let receiver =
         Receiver::new(receiver).map_err(|error| wrong(crate::telemetry::chain(&error)))?;
     let pacing = PacingSettings {
@@ -395,112 +388,4 @@ fn mapping_guard(stream: &StreamConfig) -> GuardSettings {
             ..GuardSettings::mapping()
         },
     )
-}
-
-fn receiver_settings(
-    config: &ReceiverConfig,
-    retry: &RetryConfig,
-) -> Result<ReceiverSettings, String> {
-    let url = |url: &url::Url| {
-        TargetUrl::parse(url.as_str(), config.allow_http).map_err(|error| error.to_string())
-    };
-    let auth = match &config.auth {
-        AuthConfig::None => AuthSettings::None,
-        AuthConfig::Header { name, value } => {
-            let name = name
-                .parse()
-                .map_err(|_| format!("{name} is no header name"))?;
-            AuthSettings::Header {
-                name,
-                value: value.clone(),
-            }
-        }
-        AuthConfig::OAuth2 {
-            token_url,
-            client_id,
-            credential,
-            scopes,
-        } => AuthSettings::OAuth(Box::new(OAuthSettings {
-            token_url: url(token_url)?,
-            client_id: client_id.clone(),
-            credential: credential_of(credential)?,
-            scopes: scopes.clone(),
-            assertion_audience: None,
-        })),
-    };
-    Ok(ReceiverSettings {
-        auth,
-        connect_timeout: config.connect_timeout,
-        total_timeout: config.request_timeout,
-        ca_files: config.tls.ca_file.iter().cloned().collect(),
-        client_certificate: config.tls.client.as_ref().map(|client| ClientCertificate {
-            certificate: client.certificate_file.clone(),
-            key: client.key_file.clone(),
-        }),
-        proxy: match &config.proxy {
-            ProxyConfig::Environment => ProxySettings::Environment,
-            ProxyConfig::Direct => ProxySettings::Direct,
-            ProxyConfig::Url(proxy) => ProxySettings::Url(proxy.clone()),
-        },
-        advice_cap: retry.max_advised_delay,
-        ..ReceiverSettings::new(url(&config.url)?)
-    })
-}
-
-fn credential_of(credential: &config::ClientCredential) -> Result<ClientCredential, String> {
-    match credential {
-        config::ClientCredential::Secret(secret) => Ok(ClientCredential::Secret {
-            secret: secret.clone(),
-            style: SecretStyle::Basic,
-        }),
-        config::ClientCredential::PrivateKey { file, kid } => {
-            let pem = Secret::from_file(file).map_err(|error| crate::telemetry::chain(&error))?;
-            AssertionKey::from_pem(pem.reveal(), kid.clone())
-                .map(ClientCredential::PrivateKey)
-                .map_err(|error| format!("{}: {error}", file.display()))
-        }
-    }
-}
-
-/// Makes dead-letter topics ready.
-struct DeadLetterTopics {
-    client: KafkaClient,
-    config: DeadLetterConfig,
-    outcome_topic: Option<String>,
-}
-
-impl Prepare for DeadLetterTopics {
-    fn dead_letter_topic(&self, source_topic: Arc<str>) -> BoxFuture<'static, Result<(), String>> {
-        let client = self.client.clone();
-        let name = self
-            .config
-            .topic
-            .name_for(&source_topic)
-            .map(|name| name.as_str().to_owned());
-        let as_i32 = |n: Option<std::num::NonZeroU32>| n.and_then(|n| i32::try_from(n.get()).ok());
-        let (create, partitions, replication) = (
-            self.config.create,
-            as_i32(self.config.partitions),
-            as_i32(self.config.replication_factor),
-        );
-        let outcome = self.outcome_topic.clone();
-        async move {
-            let name = name.map_err(|error| error.to_string())?;
-            for name in std::iter::once(name).chain(outcome) {
-                let like = source_topic.to_string();
-                let wanted = topics::Wanted { name: name.clone(), create, partitions, like, replication };
-                topics::ensure(client.clone(), wanted).await.map_err(|error| {
-                    format!(
-                        "{}; the stream is held until it is there. To make it: kafka-topics.sh --bootstrap-server … \
-                         --create --topic {name} --partitions {}; to allow writing: kafka-acls.sh --bootstrap-server … \
-                         --add --allow-principal User:… --operation Write --operation Describe --topic {name}",
-                        crate::telemetry::chain(&error),
-                        partitions.map_or_else(|| "…".to_owned(), |n| n.to_string()),
-                    )
-                })?;
-            }
-            Ok(())
-        }
-        .boxed()
-    }
 }

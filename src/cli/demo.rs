@@ -12,7 +12,7 @@ use super::run::block_on;
 use super::{Console, Exit, LogArgs};
 use crate::config::{LogFormat, LogSettings};
 use crate::demo::{Demo, DemoSettings, Report};
-use crate::okta::simulator::Received;
+use crate::okta::simulator::{Answered, Received};
 use crate::shutdown::Signals;
 use crate::telemetry;
 
@@ -133,9 +133,12 @@ fn show(
         writeln!(console.out)?;
     } else {
         if let Some(simulator) = demo.simulator() {
-            let example = simulator.log(|log| log.taken().next().cloned());
-            if let Some(example) = &example {
-                explain(demo, example, console)?;
+            let example = simulator.log(|log| {
+                let mut taken = log.taken();
+                taken.find_map(|received| Some((demo.record_of(received)?, received.clone())))
+            });
+            if let Some((record, received)) = &example {
+                explain(record, received, console)?;
             }
         }
         writeln!(console.out, "{}", report.table())?;
@@ -148,21 +151,22 @@ fn show(
 }
 
 /// One detection: the record, the SET that was made of it, the receiver's answer.
-fn explain(demo: &Demo, received: &Received, console: &mut Console<'_>) -> io::Result<()> {
+fn explain(record: &str, received: &Received, console: &mut Console<'_>) -> io::Result<()> {
     let out = &mut *console.out;
     let claims = received.claims.clone().unwrap_or_default();
     writeln!(out, "One detection on its way:\n")?;
-    writeln!(out, "  the record in Kafka\n    {}\n", demo.first_record())?;
+    writeln!(out, "  the record in Kafka\n    {record}\n")?;
     let header = serde_json::json!({"typ": "secevent+jwt", "alg": "RS256", "kid": received.kid});
     writeln!(out, "  the SET that was signed and pushed\n    {header}")?;
     for line in serde_json::to_string_pretty(&claims)?.lines() {
         writeln!(out, "    {line}")?;
     }
-    writeln!(
-        out,
-        "\n  the receiver's answer\n    {:?}\n",
-        received.answered
-    )
+    let answer = match received.answered {
+        Answered::Status(status) => format!("HTTP {status}"),
+        Answered::Reset => "connection reset".to_owned(),
+        Answered::Never => "none".to_owned(),
+    };
+    writeln!(out, "\n  the receiver's answer\n    {answer}\n")
 }
 
 fn invite(demo: &Demo, console: &mut Console<'_>) -> io::Result<()> {

@@ -8,7 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use crate::okta::simulator::{Reply, Simulator};
+use crate::okta::simulator::{Received, Reply, Simulator};
 
 const USERS: u64 = 200;
 /// Pace of the second part, whose latency is measured.
@@ -142,9 +142,11 @@ fn record(number: u64) -> (String, String) {
     (user, value)
 }
 
-/// The first sample detection, as JSON.
-pub(super) fn first_record() -> String {
-    record(0).1
+/// The record behind a SET about a risk: its reason names the detection.
+pub(super) fn record_of(received: &Received) -> Option<String> {
+    let reason = received.event()?.1["reason_admin"]["en"].as_str()?;
+    let number = reason.rsplit_once("demo-")?.1.parse().ok()?;
+    Some(record(number).1)
 }
 
 /// Tells the simulator to answer every n-th request with 429 and 503 in turn; 0: never.

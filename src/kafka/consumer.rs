@@ -57,8 +57,8 @@ pub(super) struct Place {
     pub(super) leaving: bool,
     /// The next offset to read.
     pub(super) next: i64,
-    /// What the group has, or will have with the next commit.
-    pub(super) stored: Option<i64>,
+    /// What the group has, or will have with the next commit; at first, where the reading started.
+    pub(super) stored: i64,
 }
 
 enum End {
@@ -227,7 +227,7 @@ impl Poller {
         for (topic, of) in &mut self.places {
             for (partition, place) in of.iter_mut() {
                 if let Some(next) = next_of.get(&place.seat) {
-                    place.stored = Some(*next);
+                    place.stored = *next;
                     if let Err(error) =
                         list.add_partition_offset(topic, *partition, Offset::Offset(*next))
                     {

@@ -58,7 +58,7 @@ impl Poller {
                     topic: Arc::clone(&name),
                     leaving: false,
                     next: start.offset,
-                    stored: start.committed,
+                    stored: start.offset,
                 },
             );
             if list
@@ -213,26 +213,18 @@ impl Poller {
     }
 
     /// A commit carries the member's generation: a group that has moved on refuses it. The answer comes as
-    /// [`Said::Committed`] or [`Said::CommitFailed`].
+    /// [`super::context::Said::Committed`] or [`super::context::Said::CommitFailed`]. Nothing new is committed by this.
     pub(super) fn ask_group(&mut self, consumer: &BaseConsumer<Context>) {
         let mut list = TopicPartitionList::new();
         for (topic, partition, place) in self.all_places() {
-            if let Some(next) = place.stored
-                && list
-                    .add_partition_offset(topic, partition, Offset::Offset(next))
-                    .is_err()
-            {
-                return;
+            let offset = Offset::Offset(place.stored);
+            if list.add_partition_offset(topic, partition, offset).is_err() {
+                tracing::error!(topic, partition, "no valid offset to ask the group with");
             }
         }
-        if list.count() == 0 {
-            // Nothing was ever stored, so nothing of ours was settled either; the next heartbeat tells the rest.
-            self.asked_group = None;
-            return;
+        self.asked_group = Some(Instant::now());
+        if let Err(error) = consumer.commit(&list, CommitMode::Async) {
+            tracing::warn!(%error, "the group could not be asked; asking again");
         }
-        self.asked_group = consumer
-            .commit(&list, CommitMode::Async)
-            .is_ok()
-            .then(Instant::now);
     }
 }

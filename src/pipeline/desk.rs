@@ -3,6 +3,9 @@
 //! It takes records in as room allows, starts journeys whose turn it is, settles what has ended, and answers the
 //! poller's notices. It must never wait for a receiver, and never store an offset whose outcomes are not durable.
 
+mod board;
+mod tenure;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -14,15 +17,15 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::guard::{Guard, GuardSettings};
-use crate::kafka::client::Trouble;
-use crate::kafka::events::{NewSeat, Notice, Order, Seat, Seated};
+use crate::kafka::events::{Notice, Order, Seat, Seated};
 use crate::lanes::{Lanes, Ticket};
-use crate::state::{Flushed, Handover};
+use crate::state::Flushed;
 
 use super::intake::{Intake, Taken};
 use super::journey::{Draft, Fault, Final, Lease, LetGo, Outcome};
-use super::seats::{Freed, Place, Places};
-use super::stream::{Held, PartitionStatus, Stream, StreamStatus, now_ms};
+use super::seats::{Freed, Places};
+use super::status::StreamStatus;
+use super::stream::Stream;
 use super::{deliver, lay_aside};
 
 /// How often time passes for guard, probes, gauges and stored offsets.
@@ -178,7 +181,9 @@ impl Desk {
                     }
                 }
                 Some(settled) = self.settled.recv() => self.settle(settled)?,
-                _ = self.settler.join_next() => return Err("the settler ended".to_owned()),
+                _ = self.settler.join_next(), if !self.inputs.hard.is_cancelled() => {
+                    return Err("the settler ended".to_owned());
+                }
                 batch = self.inputs.records.recv(), if self.queue.is_empty() && !self.draining => {
                     self.queue.extend(batch.unwrap_or_default());
                 }
@@ -429,175 +434,6 @@ impl Desk {
         Ok(())
     }
 
-    fn trouble(&self, trouble: Trouble, text: &str) {
-        self.stream.parts.metrics.kafka_errors.inc(trouble.as_str());
-        tracing::warn!(
-            stream = self.stream.id(),
-            kind = trouble.as_str(),
-            "Kafka: {text}"
-        );
-        if let Some(reason) = super::stream::hold_reason(trouble) {
-            self.stream.passage.show(reason);
-        }
-    }
-
-    async fn assigned(&mut self, seats: Vec<NewSeat>) {
-        for seat in seats {
-            self.stream.parts.metrics.rebalances.inc("assigned");
-            tracing::info!(stream = self.stream.id(), topic = %seat.topic, partition = seat.partition, committed = seat.committed, "partition assigned");
-            self.take_over(&seat).await;
-            if self.prepared.insert(Arc::clone(&seat.topic))
-                && self.stream.parts.mode == crate::config::Mode::Live
-            {
-                self.prepare(Arc::clone(&seat.topic));
-            }
-            let lease = Lease {
-                soft: self.inputs.soft.child_token(),
-                hard: self.inputs.hard.child_token(),
-            };
-            self.places.insert(seat.seat, Place::new(&seat, lease));
-        }
-    }
-
-    /// Levels and marks of a partition are valid only for who decided last about it.
-    async fn take_over(&self, seat: &NewSeat) {
-        let mut wait = Duration::from_millis(100);
-        loop {
-            let state = &self.stream.parts.state;
-            match state
-                .assigned(&seat.topic, seat.partition, seat.committed, seat.log_end)
-                .await
-            {
-                Ok(handover) => {
-                    if matches!(handover, Handover::TakenOver | Handover::Recreated) {
-                        self.stream.parts.metrics.handovers.inc();
-                        tracing::info!(stream = self.stream.id(), topic = %seat.topic, partition = seat.partition, ?handover, "levels and marks of the partition were dropped");
-                    }
-                    self.stream.state_works();
-                    return;
-                }
-                Err(error) => self.stream.state_failed(&error),
-            }
-            tokio::select! {
-                () = self.inputs.soft.cancelled() => return,
-                () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(5)),
-            }
-        }
-    }
-
-    /// The dead-letter topic is made ready before it is needed; until it is, the stream is held.
-    fn prepare(&mut self, topic: Arc<str>) {
-        let stream = Arc::clone(&self.stream);
-        let prepare = Arc::clone(&self.inputs.prepare);
-        let soft = self.inputs.soft.clone();
-        self.preparing.spawn(async move {
-            let mut wait = Duration::from_secs(1);
-            while let Err(mend) = prepare.dead_letter_topic(Arc::clone(&topic)).await {
-                tracing::error!(stream = stream.id(), %topic, "{mend}");
-                stream.hold_for_dead_letters();
-                tokio::select! {
-                    () = soft.cancelled() => return,
-                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(10)),
-                }
-            }
-            stream.dead_letters_work();
-        });
-    }
-
-    /// Takes these seats' waiting SETs out of the lanes; others may come in turn by that.
-    fn withdraw(&mut self, seats: &[Seat]) {
-        for (ticket, draft) in self
-            .lanes
-            .retain_waiting(|draft| !seats.contains(&draft.source.seat))
-        {
-            self.start(ticket, draft);
-        }
-        if self.intake.seat().is_some_and(|seat| seats.contains(&seat)) {
-            self.intake.forget();
-        }
-    }
-
-    fn revoking(&mut self, seats: &[Seat]) {
-        let until = Instant::now() + self.inputs.grace;
-        for seat in seats {
-            if let Some(place) = self.places.get_mut(seat) {
-                self.stream.parts.metrics.rebalances.inc("revoked");
-                tracing::info!(stream = self.stream.id(), topic = %place.topic, partition = place.partition, "partition leaves");
-                place.leaving = Some(until);
-                place.lease.soft.cancel();
-            }
-        }
-        self.withdraw(seats);
-        self.release();
-    }
-
-    fn lost(&mut self, seats: &[Seat]) {
-        for seat in seats {
-            if let Some(place) = self.places.get(seat) {
-                self.stream.parts.metrics.rebalances.inc("lost");
-                tracing::warn!(stream = self.stream.id(), topic = %place.topic, partition = place.partition, "partition lost: nothing more is sent or stored for it");
-                place.lease.soft.cancel();
-                place.lease.hard.cancel();
-            }
-        }
-        self.withdraw(seats);
-        seats.iter().for_each(|seat| self.remove(*seat));
-    }
-
-    /// Hands over the partitions that leave and have nothing under way any more.
-    fn release(&mut self) {
-        let leaving: Vec<Seat> = self
-            .places
-            .iter()
-            .filter(|(_, place)| place.leaving.is_some())
-            .map(|(seat, _)| *seat)
-            .collect();
-        if leaving.is_empty() {
-            return;
-        }
-        self.store();
-        let done: Vec<Seat> = leaving
-            .into_iter()
-            .filter(|seat| self.places.get(seat).is_some_and(|p| p.under_way == 0))
-            .collect();
-        if !done.is_empty() {
-            done.iter().for_each(|seat| self.remove(*seat));
-            // A poller that is gone has given everything back.
-            let _ = self.inputs.orders.send(Order::Release(done));
-        }
-    }
-
-    fn remove(&mut self, seat: Seat) {
-        let Some(place) = self.places.remove(&seat) else {
-            return;
-        };
-        let (freed, uncommitted) = place.remains();
-        self.free(freed);
-        self.stream.parts.room.acknowledged(uncommitted);
-        self.stream
-            .parts
-            .metrics
-            .set_lag(&place.topic, place.partition, None);
-    }
-
-    /// Orders what may be stored, once the state knows it.
-    fn store(&mut self) {
-        let moved: Vec<(Seat, Arc<str>, i32, i64)> = self
-            .places
-            .iter_mut()
-            .filter_map(|(seat, p)| {
-                let next = p.take_storable()?;
-                p.under_way += 1;
-                Some((*seat, Arc::clone(&p.topic), p.partition, next))
-            })
-            .collect();
-        for (seat, topic, partition, next) in moved {
-            let flushed = self.stream.parts.state.progress(&topic, partition, next);
-            // The settler lives as long as the desk.
-            let _ = self.when_durable(Some(flushed), Settling::Progress { seat, next });
-        }
-    }
-
     fn tick(&mut self) -> Result<(), Broken> {
         self.stream.passage.tick();
         self.intake.tick();
@@ -614,113 +450,6 @@ impl Desk {
         while self.preparing.try_join_next().is_some() {}
         self.show();
         Ok(())
-    }
-
-    fn drain(&mut self) {
-        self.draining = true;
-        for place in self.places.values() {
-            place.lease.soft.cancel();
-        }
-        let seats: Vec<Seat> = self.places.keys().copied().collect();
-        self.withdraw(&seats);
-        tracing::info!(
-            stream = self.stream.id(),
-            under_way = self.journeys.len(),
-            "draining"
-        );
-    }
-
-    fn is_empty(&self) -> bool {
-        self.journeys.is_empty() && self.places.values().all(|place| place.under_way == 0)
-    }
-
-    async fn drained(&mut self) -> Result<(), Broken> {
-        self.store();
-        while self.places.values().any(|place| place.under_way > 0) {
-            let Some(settled) = self.settled.recv().await else {
-                break;
-            };
-            self.settle(settled)?;
-        }
-        Ok(())
-    }
-
-    /// Gauges and status.
-    fn show(&mut self) {
-        let (parts, at) = (&self.stream.parts, now_ms());
-        let metrics = &parts.metrics;
-        let as_i64 = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let oldest: Vec<_> = self
-            .places
-            .values()
-            .filter_map(|place| place.oldest(at))
-            .collect();
-        let waited = oldest
-            .iter()
-            .map(|(waited, _)| waited.as_secs_f64())
-            .fold(0.0, f64::max);
-        let behind = oldest
-            .iter()
-            .filter_map(|(_, age)| *age)
-            .map(|age| age.as_secs_f64())
-            .fold(0.0, f64::max);
-        metrics.oldest_unsettled.set(waited);
-        metrics.lag_seconds.set(behind);
-        metrics.unsettled.set(as_i64(parts.room.unsettled()));
-        metrics.unsettled_bytes.set(as_i64(parts.room.bytes()));
-        metrics.uncommitted.set(as_i64(parts.room.uncommitted()));
-        metrics.partitions.set(as_i64(self.places.len()));
-        metrics.paused.set(as_i64(self.paused));
-        if self.last_lag.elapsed() < Duration::from_secs(1) {
-            return;
-        }
-        self.last_lag = Instant::now();
-        let mut partitions: Vec<PartitionStatus> = Vec::with_capacity(self.places.len());
-        for place in self.places.values() {
-            let lag = place.lag();
-            if lag.is_some() {
-                metrics.set_lag(&place.topic, place.partition, lag);
-            }
-            partitions.push(PartitionStatus {
-                topic: place.topic.to_string(),
-                partition: place.partition,
-                lag,
-            });
-        }
-        partitions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
-        let held = self.stream.passage.holds().into_iter();
-        let status = StreamStatus {
-            id: self.stream.id().to_owned(),
-            mode: if parts.mode == crate::config::Mode::Live {
-                "live"
-            } else {
-                "shadow"
-            },
-            held: held
-                .map(|(reason, time)| Held {
-                    reason: reason.as_str(),
-                    seconds: time.as_secs_f64(),
-                })
-                .collect(),
-            unsettled: parts.room.unsettled(),
-            waiting_in_lanes: self.lanes.waiting(),
-            uncommitted: parts.room.uncommitted(),
-            oldest_unsettled_seconds: waited,
-            requests_in_flight: usize::try_from(metrics.in_flight.get()).unwrap_or(0),
-            partitions,
-            outcomes: metrics.outcomes.counts(),
-            dead_letters: metrics
-                .dead_letters
-                .counts()
-                .into_iter()
-                .filter(|(_, count)| *count > 0)
-                .collect(),
-        };
-        *self
-            .inputs
-            .status
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = status;
     }
 }
 

@@ -1,0 +1,201 @@
+//! Partitions that come and go: taking one over, letting one go, storing how far it is settled, draining all.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::journey::Lease;
+use super::super::seats::Place;
+use super::{Broken, Desk, Settling};
+use crate::config::Mode;
+use crate::kafka::events::{NewSeat, Order, Seat};
+use crate::state::Handover;
+
+impl Desk {
+    pub(super) async fn assigned(&mut self, seats: Vec<NewSeat>) {
+        for seat in seats {
+            self.stream.parts.metrics.rebalances.inc("assigned");
+            tracing::info!(stream = self.stream.id(), topic = %seat.topic, partition = seat.partition, committed = seat.committed, "partition assigned");
+            self.take_over(&seat).await;
+            if self.prepared.insert(Arc::clone(&seat.topic)) && self.stream.parts.mode == Mode::Live
+            {
+                self.prepare(Arc::clone(&seat.topic));
+            }
+            let lease = Lease {
+                soft: self.inputs.soft.child_token(),
+                hard: self.inputs.hard.child_token(),
+            };
+            self.places.insert(seat.seat, Place::new(&seat, lease));
+        }
+    }
+
+    /// Levels and marks of a partition are valid only for who decided last about it.
+    pub(super) async fn take_over(&self, seat: &NewSeat) {
+        let mut wait = Duration::from_millis(100);
+        loop {
+            let state = &self.stream.parts.state;
+            match state
+                .assigned(&seat.topic, seat.partition, seat.committed, seat.log_end)
+                .await
+            {
+                Ok(handover) => {
+                    if matches!(handover, Handover::TakenOver | Handover::Recreated) {
+                        self.stream.parts.metrics.handovers.inc();
+                        tracing::info!(stream = self.stream.id(), topic = %seat.topic, partition = seat.partition, ?handover, "levels and marks of the partition were dropped");
+                    }
+                    self.stream.state_works();
+                    return;
+                }
+                Err(error) => self.stream.state_failed(&error),
+            }
+            tokio::select! {
+                () = self.inputs.soft.cancelled() => return,
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(5)),
+            }
+        }
+    }
+
+    /// The dead-letter topic is made ready before it is needed; until it is, the stream is held.
+    pub(super) fn prepare(&mut self, topic: Arc<str>) {
+        let stream = Arc::clone(&self.stream);
+        let prepare = Arc::clone(&self.inputs.prepare);
+        let soft = self.inputs.soft.clone();
+        self.preparing.spawn(async move {
+            let mut wait = Duration::from_secs(1);
+            while let Err(mend) = prepare.dead_letter_topic(Arc::clone(&topic)).await {
+                tracing::error!(stream = stream.id(), %topic, "{mend}");
+                stream.hold_for_dead_letters();
+                tokio::select! {
+                    () = soft.cancelled() => return,
+                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(10)),
+                }
+            }
+            stream.dead_letters_work();
+        });
+    }
+
+    /// Takes these seats' waiting SETs out of the lanes; others may come in turn by that.
+    pub(super) fn withdraw(&mut self, seats: &[Seat]) {
+        for (ticket, draft) in self
+            .lanes
+            .retain_waiting(|draft| !seats.contains(&draft.source.seat))
+        {
+            self.start(ticket, draft);
+        }
+        if self.intake.seat().is_some_and(|seat| seats.contains(&seat)) {
+            self.intake.forget();
+        }
+    }
+
+    pub(super) fn revoking(&mut self, seats: &[Seat]) {
+        let until = Instant::now() + self.inputs.grace;
+        for seat in seats {
+            if let Some(place) = self.places.get_mut(seat) {
+                self.stream.parts.metrics.rebalances.inc("revoked");
+                tracing::info!(stream = self.stream.id(), topic = %place.topic, partition = place.partition, "partition leaves");
+                place.leaving = Some(until);
+                place.lease.soft.cancel();
+            }
+        }
+        self.withdraw(seats);
+        self.release();
+    }
+
+    pub(super) fn lost(&mut self, seats: &[Seat]) {
+        for seat in seats {
+            if let Some(place) = self.places.get(seat) {
+                self.stream.parts.metrics.rebalances.inc("lost");
+                tracing::warn!(stream = self.stream.id(), topic = %place.topic, partition = place.partition, "partition lost: nothing more is sent or stored for it");
+                place.lease.soft.cancel();
+                place.lease.hard.cancel();
+            }
+        }
+        self.withdraw(seats);
+        seats.iter().for_each(|seat| self.remove(*seat));
+    }
+
+    /// Hands over the partitions that leave and have nothing under way any more.
+    pub(super) fn release(&mut self) {
+        let leaving: Vec<Seat> = self
+            .places
+            .iter()
+            .filter(|(_, place)| place.leaving.is_some())
+            .map(|(seat, _)| *seat)
+            .collect();
+        if leaving.is_empty() {
+            return;
+        }
+        self.store();
+        let done: Vec<Seat> = leaving
+            .into_iter()
+            .filter(|seat| self.places.get(seat).is_some_and(|p| p.under_way == 0))
+            .collect();
+        if !done.is_empty() {
+            done.iter().for_each(|seat| self.remove(*seat));
+            // A poller that is gone has given everything back.
+            let _ = self.inputs.orders.send(Order::Release(done));
+        }
+    }
+
+    pub(super) fn remove(&mut self, seat: Seat) {
+        let Some(place) = self.places.remove(&seat) else {
+            return;
+        };
+        let (freed, uncommitted) = place.remains();
+        self.free(freed);
+        self.stream.parts.room.acknowledged(uncommitted);
+        self.stream
+            .parts
+            .metrics
+            .set_lag(&place.topic, place.partition, None);
+    }
+
+    /// Orders what may be stored, once the state knows it.
+    pub(super) fn store(&mut self) {
+        let moved: Vec<(Seat, Arc<str>, i32, i64)> = self
+            .places
+            .iter_mut()
+            .filter_map(|(seat, p)| {
+                let next = p.take_storable()?;
+                p.under_way += 1;
+                Some((*seat, Arc::clone(&p.topic), p.partition, next))
+            })
+            .collect();
+        for (seat, topic, partition, next) in moved {
+            let flushed = self.stream.parts.state.progress(&topic, partition, next);
+            // The settler lives as long as the desk.
+            let _ = self.when_durable(Some(flushed), Settling::Progress { seat, next });
+        }
+    }
+
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+        for place in self.places.values() {
+            place.lease.soft.cancel();
+        }
+        let seats: Vec<Seat> = self.places.keys().copied().collect();
+        self.withdraw(&seats);
+        tracing::info!(
+            stream = self.stream.id(),
+            under_way = self.journeys.len(),
+            "draining"
+        );
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        // An abort waits for nobody: what was not durable in time is sent again after the restart.
+        let aborted = self.inputs.hard.is_cancelled();
+        self.journeys.is_empty()
+            && (aborted || self.places.values().all(|place| place.under_way == 0))
+    }
+
+    pub(super) async fn drained(&mut self) -> Result<(), Broken> {
+        self.store();
+        while self.places.values().any(|place| place.under_way > 0) {
+            let Some(settled) = self.settled.recv().await else {
+                break;
+            };
+            self.settle(settled)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! Steps *dead letter* and *announce*: what is written to Kafka counts when the broker has acknowledged it.
+
+use super::journey::{Draft, LetGo, Outcome, Source};
+use super::stream::{FIRST_RETRY, MAX_RETRY, Stream, now_ms};
+use crate::config::Mode;
+use crate::kafka::dead_letter;
+use crate::kafka::producer::{Outgoing, WriteError};
+
+impl Stream {
+    /// Step *dead letter*: nothing, unless the outcome is one. Returns when the broker has acknowledged it.
+    pub(super) async fn write_dead_letter(
+        &self,
+        source: &Source,
+        outcome: &Outcome,
+    ) -> Result<(), LetGo> {
+        let Outcome::DeadLettered(cause) = outcome else {
+            return Ok(());
+        };
+        if self.parts.mode == Mode::Live {
+            let topic = (self.parts.dead_letter_topic)(&source.record.origin.topic);
+            let write = || {
+                dead_letter::write(
+                    &self.parts.producer,
+                    &topic,
+                    self.id(),
+                    &source.record,
+                    cause,
+                )
+            };
+            self.write_until_acknowledged(source, write).await?;
+        }
+        self.parts.metrics.dead_letters.inc(cause.reason);
+        tracing::warn!(
+            stream = self.id(),
+            origin = %source.record.origin,
+            jti = cause.jti.as_deref(),
+            stage = cause.stage.as_str(),
+            reason = cause.reason,
+            detail = cause.detail.as_deref(),
+            status = cause.status,
+            "dead letter"
+        );
+        Ok(())
+    }
+
+    /// Step *announce*: one record in the outcome topic, if there is one, acknowledged.
+    pub(super) async fn announce(&self, draft: &Draft, outcome: &Outcome) -> Result<(), LetGo> {
+        let Some(topic) = &self.parts.outcome_topic else {
+            return Ok(());
+        };
+        let origin = &draft.source.record.origin;
+        let (status, attempts, times) = match outcome {
+            Outcome::Delivered { status, attempts } => (Some(*status), *attempts, None),
+            Outcome::DeadLettered(cause) => (cause.status, cause.attempts, cause.attempted_ms),
+            _ => (None, 0, None),
+        };
+        let value = serde_json::json!({
+            "stream": self.id(),
+            "topic": &*origin.topic,
+            "partition": origin.partition,
+            "offset": origin.offset,
+            "element": draft.source.element.as_ref().map(|(element, _)| element),
+            "jti": draft.claims.jti.as_str(),
+            "event": draft.claims.event.event_type().uri(),
+            "outcome": outcome.as_str(),
+            "reason": match outcome { Outcome::DeadLettered(cause) => Some(cause.reason), _ => None },
+            "status": status,
+            "attempts": attempts,
+            "received_ms": draft.source.record.timestamp_ms,
+            "first_attempt_ms": times.map(|(first, _)| first),
+            "decided_ms": now_ms(),
+        })
+        .to_string();
+        let key = draft.claims.jti.as_str().as_bytes();
+        let write = || {
+            let value = Some(value.as_bytes());
+            self.parts.producer.write(Outgoing {
+                topic,
+                key: Some(key),
+                value,
+                headers: Vec::new(),
+            })
+        };
+        self.write_until_acknowledged(&draft.source, write).await
+    }
+
+    /// A write that fails holds the stream: what it would settle stays unsettled.
+    async fn write_until_acknowledged<F: Future<Output = Result<(), WriteError>>>(
+        &self,
+        source: &Source,
+        write: impl Fn() -> F,
+    ) -> Result<(), LetGo> {
+        let mut wait = FIRST_RETRY;
+        loop {
+            match source.lease.finish(write()).await? {
+                Ok(()) => {
+                    if wait > FIRST_RETRY {
+                        self.dead_letters_work();
+                    }
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.parts.metrics.dead_letter_errors.inc();
+                    tracing::error!(stream = self.id(), origin = %source.record.origin, %error, "a dead letter or outcome record was not acknowledged; trying again");
+                    self.hold_for_dead_letters();
+                }
+            }
+            source.lease.sleep(wait).await?;
+            wait = (wait * 2).min(MAX_RETRY);
+        }
+    }
+}

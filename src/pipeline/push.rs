@@ -1,0 +1,233 @@
+//! Steps *sign*, *push* and *judge*: one SET, as often as it takes.
+
+use tokio::sync::oneshot;
+
+use super::journey::{Draft, LetGo, Outcome};
+use super::passage::{Next, Pass};
+use super::stream::{Stream, now_ms};
+use crate::config::Mode;
+use crate::delivery::policy::Attempts;
+use crate::delivery::{Answer, Verdict};
+use crate::kafka::dead_letter::{Cause, Stage};
+use crate::signing::SignedSet;
+
+impl Stream {
+    /// Steps *sign*, *push* and *judge*, until the receiver or the guard has decided. Every attempt under one key sends
+    /// the same bytes (P4): the token is complete, and RS256 is deterministic.
+    pub(super) async fn push_until_decided(
+        &self,
+        draft: &Draft,
+        token: &[u8],
+    ) -> Result<Outcome, LetGo> {
+        let mut signed: Option<(SignedSet, u64)> = None;
+        if self.parts.mode == Mode::Shadow {
+            self.sign(draft, token, &mut signed, Pass::Free).await?;
+            return Ok(Outcome::Shadowed);
+        }
+        let _stay = Stay {
+            stream: self,
+            id: draft.id,
+        };
+        let mut attempts = Attempts::default();
+        let mut last = LastAnswer::default();
+        let mut pass = self.pass(draft).await?;
+        loop {
+            if pass == Pass::DeadLetter {
+                return Ok(last.refused(draft, attempts.count));
+            }
+            let answer = self.attempt(draft, token, &mut signed, pass).await?;
+            last.note(&answer);
+            match self.passage.judge(
+                draft.id,
+                draft.claims.subject_key,
+                pass,
+                &answer,
+                &mut attempts,
+            ) {
+                Next::Accepted => {
+                    self.accepted(draft).await;
+                    return Ok(Outcome::Delivered {
+                        status: answer.status.unwrap_or(0),
+                        attempts: attempts.count,
+                    });
+                }
+                Next::DeadLetter => return Ok(last.refused(draft, attempts.count)),
+                Next::ReceiverError => {
+                    return Ok(last.dead_letter(draft, "receiver_error", attempts.count));
+                }
+                Next::Wait(told) => pass = self.told(draft, told).await?,
+                Next::After(delay) => {
+                    draft.source.lease.sleep(delay).await?;
+                    pass = self.pass(draft).await?;
+                }
+            }
+        }
+    }
+
+    /// Waits for the gate.
+    async fn pass(&self, draft: &Draft) -> Result<Pass, LetGo> {
+        match self.passage.enter(draft.id) {
+            Ok(pass) => Ok(pass),
+            Err(told) => self.told(draft, told).await,
+        }
+    }
+
+    async fn told(&self, draft: &Draft, told: oneshot::Receiver<Pass>) -> Result<Pass, LetGo> {
+        draft.source.lease.wait(told).await?.map_err(|_| LetGo)
+    }
+
+    /// One request, when there is a place on the wire, the pace allows it, and the partition is surely ours.
+    async fn attempt(
+        &self,
+        draft: &Draft,
+        token: &[u8],
+        signed: &mut Option<(SignedSet, u64)>,
+        pass: Pass,
+    ) -> Result<Answer, LetGo> {
+        let lease = &draft.source.lease;
+        let _permit = lease
+            .wait(self.permits.acquire())
+            .await?
+            .map_err(|_| LetGo)?;
+        lease.wait(self.parts.pacer.turn()).await?;
+        lease.wait(self.parts.membership.sure()).await?;
+        let body = self.sign(draft, token, signed, pass).await?;
+        self.parts.metrics.in_flight.inc();
+        let answer = lease.finish(self.parts.receiver.push(body)).await;
+        self.parts.metrics.in_flight.dec();
+        let answer = answer?;
+        self.parts
+            .pacer
+            .learn(&answer.rate, answer.advice, answer.is_throttled());
+        self.count(&answer);
+        Ok(answer)
+    }
+
+    /// The signed bytes: those of the attempt before, unless their key is no longer published, or keys were reloaded
+    /// while the stream is held.
+    async fn sign(
+        &self,
+        draft: &Draft,
+        token: &[u8],
+        signed: &mut Option<(SignedSet, u64)>,
+        pass: Pass,
+    ) -> Result<bytes::Bytes, LetGo> {
+        let keys = &self.parts.keys;
+        let generation = keys.generation();
+        if let Some((set, made_under)) = signed
+            && keys.publishes(&set.kid)
+            && (pass == Pass::Free || *made_under == generation)
+        {
+            return Ok(set.compact.clone());
+        }
+        let work = self.parts.signer.sign(keys.active(), token.to_vec());
+        match draft.source.lease.finish(work).await? {
+            Ok(set) => {
+                self.parts.metrics.signed.inc();
+                self.parts
+                    .metrics
+                    .sign_seconds
+                    .observe(set.signing.as_secs_f64());
+                let body = set.compact.clone();
+                *signed = Some((set, generation));
+                Ok(body)
+            }
+            Err(error) => {
+                // The signer is ours: without it nothing can ever leave, so the desk ends the process.
+                let _ = self.broken.set(format!("signing failed: {error}"));
+                Err(LetGo)
+            }
+        }
+    }
+
+    fn count(&self, answer: &Answer) {
+        let metrics = &self.parts.metrics;
+        metrics.push_seconds.observe(answer.elapsed.as_secs_f64());
+        metrics.attempts.inc(match answer.verdict {
+            Verdict::Accepted => "accepted",
+            Verdict::Refused(_) => "refused",
+            Verdict::SetUp(_) => "set_up",
+            Verdict::Moment(_) => "moment",
+        });
+        if answer.verdict == Verdict::Accepted && answer.status != Some(202) {
+            metrics.accepted_other.inc();
+        }
+        if let Verdict::Moment(fault) = answer.verdict {
+            metrics.retries.inc(fault.label());
+        }
+    }
+
+    async fn accepted(&self, draft: &Draft) {
+        if let Some(ms) = draft.source.record.timestamp_ms {
+            let millis = now_ms().saturating_sub(ms).max(0);
+            self.parts
+                .metrics
+                .delivery_seconds
+                .observe(millis as f64 / 1000.0);
+        }
+        if self.passage.is_first_acceptance()
+            && let Err(error) = self
+                .parts
+                .state
+                .set_accepted_under(self.parts.fingerprint)
+                .await
+        {
+            // Only the guard's memory: after a restart it is strict once more.
+            tracing::warn!(stream = self.id(), %error, "the first acceptance was not noted");
+        }
+    }
+}
+
+/// A SET at the passage; when it goes, for whatever reason, the passage forgets it.
+struct Stay<'a> {
+    stream: &'a Stream,
+    id: u64,
+}
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        self.stream.passage.leave(self.id);
+    }
+}
+
+/// What the receiver said last, for the dead letter's headers.
+#[derive(Default)]
+struct LastAnswer {
+    reason: Option<&'static str>,
+    status: Option<u16>,
+    err: Option<String>,
+    first_ms: Option<i64>,
+    last_ms: i64,
+}
+
+impl LastAnswer {
+    fn note(&mut self, answer: &Answer) {
+        self.last_ms = now_ms();
+        self.first_ms.get_or_insert(self.last_ms);
+        self.status = answer.status;
+        self.err = answer.err.as_ref().map(|err| err.as_str().to_owned());
+        if let Verdict::Refused(refusal) = answer.verdict {
+            self.reason = Some(refusal.as_str());
+        }
+    }
+
+    fn refused(self, draft: &Draft, attempts: u32) -> Outcome {
+        let reason = self.reason.unwrap_or("refused");
+        self.dead_letter(draft, reason, attempts)
+    }
+
+    fn dead_letter(self, draft: &Draft, reason: &'static str, attempts: u32) -> Outcome {
+        let element = draft.source.element.as_ref();
+        Outcome::DeadLettered(Box::new(Cause {
+            stage: Stage::Push,
+            reason,
+            detail: None,
+            element: element.and_then(|(element, sha)| Some((*element, sha.clone()?))),
+            jti: Some(draft.claims.jti.as_str().to_owned()),
+            status: self.status,
+            err: self.err,
+            attempts,
+            attempted_ms: self.first_ms.map(|first| (first, self.last_ms)),
+        }))
+    }
+}

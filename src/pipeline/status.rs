@@ -1,0 +1,52 @@
+//! A stream as the status page shows it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// A stream as the status page shows it; refreshed by its desk a few times a second.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct StreamStatus {
+    /// Id of the stream.
+    pub id: String,
+    /// `live` or `shadow`.
+    pub mode: &'static str,
+    /// Reasons in force, each with the seconds that it lasts already; empty: the stream flows.
+    pub held: Vec<Held>,
+    /// SETs without a final outcome.
+    pub unsettled: usize,
+    /// SETs that wait behind another one about their subject.
+    pub waiting_in_lanes: usize,
+    /// Records past the last acknowledged commit.
+    pub uncommitted: usize,
+    /// Seconds since the oldest unsettled record was read.
+    pub oldest_unsettled_seconds: f64,
+    /// Requests that wait for an answer.
+    pub requests_in_flight: usize,
+    /// Partitions of this process.
+    pub partitions: Vec<PartitionStatus>,
+    /// Final outcomes since the start.
+    pub outcomes: BTreeMap<&'static str, u64>,
+    /// Dead letters since the start, by reason; only those that happened.
+    pub dead_letters: BTreeMap<&'static str, u64>,
+}
+
+/// One reason for a hold.
+#[derive(Debug, Clone, Serialize)]
+pub struct Held {
+    /// Closed list.
+    pub reason: &'static str,
+    /// For how long.
+    pub seconds: f64,
+}
+
+/// One assigned partition.
+#[derive(Debug, Clone, Serialize)]
+pub struct PartitionStatus {
+    /// Topic name.
+    pub topic: String,
+    /// Number.
+    pub partition: i32,
+    /// Records between the settled prefix and the log's end.
+    pub lag: Option<i64>,
+}
