@@ -33,6 +33,7 @@ pub mod config;
 pub mod delivery;
 pub mod demo;
 pub mod detection;
+mod ffi;
 pub mod kafka;
 pub mod lanes;
 pub mod mapping;

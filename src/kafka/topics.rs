@@ -9,6 +9,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::types::RDKafkaRespErr;
 use thiserror::Error;
 
+use crate::ffi;
+
 use super::client::{KafkaClient, Trouble, code_of};
 
 const ASK: Duration = Duration::from_secs(10);
@@ -34,6 +36,9 @@ pub enum TopicError {
     /// It does not exist, and the configuration says not to make it.
     #[error("topic {0} does not exist and dead_letter.create is off")]
     Missing(String),
+    /// It exists, but an ACL forbids writing to it.
+    #[error("topic {0} exists, but this principal may not write to it")]
+    Forbidden(String),
     /// The broker refused to describe or make it.
     #[error("topic {name} could not be made ready")]
     Refused {
@@ -55,10 +60,17 @@ fn refused(name: &str, source: KafkaError) -> TopicError {
     }
 }
 
-/// The partition count of a topic, or [`None`] when it does not exist. Never creates it: asked as a consumer.
-fn partitions(client: &KafkaClient, topic: &str) -> Result<Option<usize>, KafkaError> {
-    let consumer: BaseConsumer<DefaultConsumerContext> = client.config().create()?;
-    let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
+/// A client that asks. Never creates a topic by asking about it, as a producer would.
+fn asker(client: &KafkaClient) -> Result<BaseConsumer<DefaultConsumerContext>, KafkaError> {
+    client.config().create()
+}
+
+/// The partition count of a topic, or [`None`] when it does not exist.
+fn partitions(
+    asker: &BaseConsumer<DefaultConsumerContext>,
+    topic: &str,
+) -> Result<Option<usize>, KafkaError> {
+    let metadata = asker.fetch_metadata(Some(topic), ASK)?;
     let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else {
         return Ok(None);
     };
@@ -72,36 +84,56 @@ fn partitions(client: &KafkaClient, topic: &str) -> Result<Option<usize>, KafkaE
     }
 }
 
-/// Makes sure that the topic is there. Blocks for the metadata request, so it runs on a blocking thread.
+/// What the broker says about a topic that is to be there.
+enum Found {
+    /// It is there; whether we may write to it, if the broker tells.
+    Here(Option<bool>),
+    /// It is not there; so many partitions has the topic that it is to be like.
+    Absent(Option<usize>),
+}
+
+fn look(client: &KafkaClient, wanted: &Wanted) -> Result<Found, KafkaError> {
+    let asker = asker(client)?;
+    if partitions(&asker, &wanted.name)?.is_none() {
+        let like = if wanted.like.is_empty() {
+            None
+        } else {
+            partitions(&asker, &wanted.like)?
+        };
+        return Ok(Found::Absent(like));
+    }
+    // A broker too old to tell is no reason to hold: the first dead letter will show.
+    Ok(Found::Here(
+        ffi::may_write(asker.client(), &wanted.name, ASK).unwrap_or(None),
+    ))
+}
+
+/// Makes sure that the topic is there and that we may write to it.
 ///
 /// # Errors
 /// See [`TopicError`].
 pub async fn ensure(client: KafkaClient, wanted: Wanted) -> Result<(), TopicError> {
-    let name = wanted.name.clone();
-    let asked = client.clone();
-    let (here, like) = tokio::task::spawn_blocking(move || {
-        let here = partitions(&asked, &wanted.name)?;
-        let like = if here.is_some() {
-            None
-        } else {
-            partitions(&asked, &wanted.like)?
-        };
-        Ok((here, like))
-    })
-    .await
-    .unwrap_or(Err(KafkaError::Canceled))
-    .map_err(|error| refused(&name, error))?;
-    if here.is_some() {
-        return Ok(());
+    let (asked, what) = (client.clone(), wanted.clone());
+    let found = tokio::task::spawn_blocking(move || look(&asked, &what))
+        .await
+        .unwrap_or(Err(KafkaError::Canceled))
+        .map_err(|error| refused(&wanted.name, error))?;
+    match found {
+        Found::Here(Some(false)) => Err(TopicError::Forbidden(wanted.name)),
+        Found::Here(_) => Ok(()),
+        Found::Absent(_) if !wanted.create => Err(TopicError::Missing(wanted.name)),
+        Found::Absent(like) => {
+            let like = like.and_then(|count| i32::try_from(count).ok());
+            let count = wanted.partitions.or(like).unwrap_or(1);
+            make(
+                &client,
+                &wanted.name,
+                count,
+                wanted.replication.unwrap_or(-1),
+            )
+            .await
+        }
     }
-    if !wanted.create {
-        return Err(TopicError::Missing(name));
-    }
-    let count = wanted
-        .partitions
-        .or_else(|| like.and_then(|n| i32::try_from(n).ok()))
-        .unwrap_or(1);
-    make(&client, &name, count, wanted.replication.unwrap_or(-1)).await
 }
 
 async fn make(

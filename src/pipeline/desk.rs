@@ -325,6 +325,10 @@ impl Desk {
             Err(LetGo) => {
                 if let Some(place) = self.places.get_mut(&seat) {
                     place.under_way = place.under_way.saturating_sub(1);
+                    // Only a partition that leaves lets its SETs go; else this one would never settle.
+                    if !place.lease.soft.is_cancelled() && self.stream.broken().is_none() {
+                        return Err("a SET was let go although its partition stays".to_owned());
+                    }
                 }
                 Ok(())
             }

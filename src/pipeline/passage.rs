@@ -151,7 +151,7 @@ impl Passage {
                 Probed::Resumed => rules.accepted(id, subject),
                 Probed::Held => Next::Wait(rules.wait(id, false)),
                 Probed::Judge => match answer.verdict {
-                    Verdict::Refused(refusal) => rules.refused(id, subject, refusal, now),
+                    Verdict::Refused(refusal) => rules.refused(id, subject, refusal, true, now),
                     _ => Next::Wait(rules.wait(id, false)),
                 },
             }
@@ -160,7 +160,7 @@ impl Passage {
                 Step::Accepted => rules.accepted(id, subject),
                 Step::After(delay) => Next::After(delay),
                 Step::ReceiverError => Next::ReceiverError,
-                Step::Guard(refusal) => rules.refused(id, subject, refusal, now),
+                Step::Guard(refusal) => rules.refused(id, subject, refusal, false, now),
                 Step::Hold(reason) => {
                     rules.gate.hold(reason, now, chance::uniform());
                     rules.gate.enter(&id);
@@ -304,7 +304,14 @@ impl Rules {
         Next::Accepted
     }
 
-    fn refused(&mut self, id: u64, subject: SubjectKey, refusal: Refusal, now: Instant) -> Next {
+    fn refused(
+        &mut self,
+        id: u64,
+        subject: SubjectKey,
+        refusal: Refusal,
+        probe: bool,
+        now: Instant,
+    ) -> Next {
         let mut released = Vec::new();
         let ruling = self
             .guard
@@ -314,7 +321,21 @@ impl Rules {
         }
         match ruling {
             Ruling::Release => Next::DeadLetter,
-            Ruling::Wait => Next::Wait(self.wait(id, true)),
+            Ruling::Wait => {
+                // The guard trusts the set-up: a hold that was waiting for that proof has it.
+                let probed = self
+                    .gate
+                    .reasons()
+                    .map(|(reason, _)| reason)
+                    .find(|r| r.is_probed());
+                if probe
+                    && let Some(reason) = probed
+                    && self.gate.lift(reason)
+                {
+                    self.open_up();
+                }
+                Next::Wait(self.wait(id, true))
+            }
             Ruling::Hold(reason) => {
                 self.gate.hold(reason, now, chance::uniform());
                 self.gate.enter(&id);

@@ -1,0 +1,117 @@
+//! The one file in which `unsafe` is allowed: calls into C libraries for which no crate has a safe wrapper.
+//!
+//! Each function here is safe to call, owns what it makes, and gives it back in a guard, whatever happens.
+
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::time::Duration;
+
+use rdkafka::bindings::{self as c, rd_kafka_AclOperation_t as Operation};
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::error::KafkaError;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+/// Frees a C object when it goes out of scope.
+struct Owned<T> {
+    object: *mut T,
+    free: unsafe extern "C" fn(*mut T),
+}
+
+impl<T> Owned<T> {
+    /// [`None`] for a null pointer.
+    fn new(object: *mut T, free: unsafe extern "C" fn(*mut T)) -> Option<Self> {
+        (!object.is_null()).then_some(Self { object, free })
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: `object` is not null, came from the function that `free` belongs to, and is freed only here.
+        unsafe { (self.free)(self.object) }
+    }
+}
+
+/// Whether this client's principal may write to `topic` (KIP-430). [`None`]: the broker does not tell, for instance
+/// because it has no authorizer. Blocks for `timeout` at most.
+///
+/// # Errors
+/// When the broker does not answer, or does not let the topic be described.
+pub(crate) fn may_write<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Option<bool>, KafkaError> {
+    let failed = |code: RDKafkaErrorCode| KafkaError::AdminOp(code);
+    let no_memory = || failed(RDKafkaErrorCode::Fail);
+    let name = CString::new(topic).map_err(|_| failed(RDKafkaErrorCode::InvalidTopic))?;
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let rk = client.native_ptr();
+    // SAFETY: `rk` lives as long as `client`. `name` outlives the calls that read it; librdkafka copies the list of
+    // names. Options, collection, queue and event are made here, checked for null, and freed by their guards in the
+    // reverse order. What is read off the event (result, descriptions, operations) belongs to the event and is not
+    // used after it.
+    unsafe {
+        let options = c::rd_kafka_AdminOptions_new(
+            rk,
+            c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+        );
+        let options =
+            Owned::new(options, c::rd_kafka_AdminOptions_destroy).ok_or_else(no_memory)?;
+        let mut text = [0; 128];
+        c::rd_kafka_AdminOptions_set_request_timeout(
+            options.object,
+            millis,
+            text.as_mut_ptr(),
+            text.len(),
+        );
+        let refused = c::rd_kafka_AdminOptions_set_include_authorized_operations(options.object, 1);
+        if let Some(_error) = Owned::new(refused, c::rd_kafka_error_destroy) {
+            return Ok(None);
+        }
+        let mut names = [name.as_ptr()];
+        let topics = c::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let topics =
+            Owned::new(topics, c::rd_kafka_TopicCollection_destroy).ok_or_else(no_memory)?;
+        let queue = Owned::new(c::rd_kafka_queue_new(rk), c::rd_kafka_queue_destroy)
+            .ok_or_else(no_memory)?;
+        c::rd_kafka_DescribeTopics(rk, topics.object, options.object, queue.object);
+        let event = c::rd_kafka_queue_poll(queue.object, millis.saturating_add(1000));
+        let event = Owned::new(event, c::rd_kafka_event_destroy)
+            .ok_or_else(|| failed(RDKafkaErrorCode::OperationTimedOut))?;
+        let error = c::rd_kafka_event_error(event.object);
+        if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(failed(error.into()));
+        }
+        let result = c::rd_kafka_event_DescribeTopics_result(event.object);
+        if result.is_null() {
+            return Ok(None);
+        }
+        let mut count = 0;
+        let descriptions = c::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+        if descriptions.is_null() || count == 0 {
+            return Ok(None);
+        }
+        let description = *descriptions;
+        let error = c::rd_kafka_error_code(c::rd_kafka_TopicDescription_error(description));
+        if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(failed(error.into()));
+        }
+        let mut count = 0;
+        let operations =
+            c::rd_kafka_TopicDescription_authorized_operations(description, &mut count);
+        if operations.is_null() {
+            return Ok(None);
+        }
+        let operations = std::slice::from_raw_parts(operations, count);
+        let writes = [
+            Operation::RD_KAFKA_ACL_OPERATION_WRITE,
+            Operation::RD_KAFKA_ACL_OPERATION_ALL,
+        ];
+        Ok(Some(
+            operations
+                .iter()
+                .any(|operation| writes.contains(operation)),
+        ))
+    }
+}
