@@ -239,7 +239,8 @@ impl Demo {
             tokio::task::spawn_blocking(move || feed.produce(records.start, records.end, live));
         let mut produced = false;
         let mut tick = tokio::time::interval(Duration::from_millis(20));
-        while !produced || report::settled(metrics) < outcomes {
+        // The gauge follows the outcomes by one tick of the desk.
+        while !produced || report::settled(metrics) < outcomes || metrics.unsettled.get() > 0 {
             tokio::select! {
                 _ = tick.tick() => watch(self.settings.count, metrics),
                 done = &mut producing, if !produced => {

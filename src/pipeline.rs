@@ -25,15 +25,14 @@ pub use journey::Outcome;
 pub use status::{Held, PartitionStatus, StreamStatus};
 pub use stream::{Stream, StreamParts, label_values};
 
-use crate::state::{Decided, Decision};
 use journey::{Admission, Draft, Fault, Final, LetGo};
 
 /// One SET, from its turn in the lane to its final outcome. Every `?` is the partition leaving: nothing is settled then.
 async fn deliver(stream: &Stream, draft: &Draft) -> Result<Final, LetGo> {
     let facts = stream.look_up(draft).await?;
     let outcome = match journey::admit(&facts, draft) {
-        Admission::Duplicate => return Ok(Final::unchanged(Outcome::Duplicate)),
-        Admission::AlreadyDecided => return Ok(Final::unchanged(Outcome::AlreadyDecided)),
+        Admission::Duplicate => Outcome::Duplicate,
+        Admission::AlreadyDecided => Outcome::AlreadyDecided,
         Admission::Fresh { previous } => {
             let token = stream.complete(draft, previous);
             stream.push_until_decided(draft, &token).await?
@@ -41,20 +40,10 @@ async fn deliver(stream: &Stream, draft: &Draft) -> Result<Final, LetGo> {
     };
     stream.write_dead_letter(&draft.source, &outcome).await?;
     stream.announce(draft, &outcome).await?;
-    let decision = match &outcome {
-        Outcome::Delivered { .. } | Outcome::Shadowed => Decision::Accepted {
-            level: draft.claims.event.level(),
-            event_time: draft.claims.event.event_timestamp(),
-        },
-        _ => Decision::Final,
+    let Some(decision) = draft.decision(&outcome) else {
+        return Ok(Final::unchanged(outcome));
     };
-    let decided = Decided {
-        question: draft.question(),
-        other_subject: draft.claims.other_lane,
-        position: draft.position(),
-        decision,
-    };
-    let flushed = stream.parts.state.remember(&decided);
+    let flushed = stream.remember(draft, decision);
     if outcome.is_acceptance() {
         // The jti is known at once, so the lane is free; the record settles when that is durable.
         return Ok(Final {

@@ -347,7 +347,8 @@ impl Desk {
         match (&mut flushed).now_or_never() {
             Some(Ok(())) => self.settle(what),
             Some(Err(error)) => {
-                self.stream.state_failed(&error);
+                // Kept by the state, to be written again: the settler asks until it is.
+                tracing::debug!(stream = self.stream.id(), %error, "not durable yet");
                 self.pass_on(self.stream.parts.state.flush(), what)
             }
             None => self.pass_on(flushed, what),

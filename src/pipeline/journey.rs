@@ -11,7 +11,7 @@ use crate::kafka::events::Seat;
 use crate::mapping::Claims;
 use crate::record::Record;
 use crate::set::Level;
-use crate::state::{Facts, Flushed, Position, Question};
+use crate::state::{Decision, Facts, Flushed, Position, Question};
 
 /// The partition is leaving, or the process is: whatever was under way is given up, unsettled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +86,18 @@ impl Draft {
         }
     }
 
+    /// What the state is to remember of an outcome; [`None`]: it knows already.
+    pub(crate) fn decision(&self, outcome: &Outcome) -> Option<Decision> {
+        match outcome {
+            Outcome::Delivered { .. } | Outcome::Shadowed => Some(Decision::Accepted {
+                level: self.claims.event.level(),
+                event_time: self.claims.event.event_timestamp(),
+            }),
+            Outcome::DeadLettered(_) => Some(Decision::Final),
+            Outcome::Duplicate | Outcome::AlreadyDecided => None,
+        }
+    }
+
     pub(crate) fn question(&self) -> Question {
         Question {
             jti: (&self.claims.jti).into(),
@@ -130,6 +142,8 @@ pub enum Outcome {
         status: u16,
         /// Requests made.
         attempts: u32,
+        /// First and last of them, in ms since 1970.
+        attempted_ms: (i64, i64),
     },
     /// Everything but the push was done.
     Shadowed,

@@ -1,7 +1,7 @@
 //! Steps *dead letter* and *announce*: what is written to Kafka counts when the broker has acknowledged it.
 
 use super::journey::{Draft, LetGo, Outcome, Source};
-use super::stream::{FIRST_RETRY, MAX_RETRY, Stream, now_ms};
+use super::stream::{DEAD_LETTERS, FIRST_RETRY, MAX_RETRY, Stream, now_ms};
 use crate::config::Mode;
 use crate::kafka::dead_letter;
 use crate::kafka::producer::{Outgoing, WriteError};
@@ -45,12 +45,21 @@ impl Stream {
 
     /// Step *announce*: one record in the outcome topic, if there is one, acknowledged.
     pub(super) async fn announce(&self, draft: &Draft, outcome: &Outcome) -> Result<(), LetGo> {
-        let Some(topic) = &self.parts.outcome_topic else {
+        let Some(topic) = self
+            .parts
+            .outcome_topic
+            .as_deref()
+            .filter(|_| self.parts.mode == Mode::Live)
+        else {
             return Ok(());
         };
         let origin = &draft.source.record.origin;
         let (status, attempts, times) = match outcome {
-            Outcome::Delivered { status, attempts } => (Some(*status), *attempts, None),
+            Outcome::Delivered {
+                status,
+                attempts,
+                attempted_ms,
+            } => (Some(*status), *attempts, Some(*attempted_ms)),
             Outcome::DeadLettered(cause) => (cause.status, cause.attempts, cause.attempted_ms),
             _ => (None, 0, None),
         };
@@ -68,6 +77,7 @@ impl Stream {
             "attempts": attempts,
             "received_ms": draft.source.record.timestamp_ms,
             "first_attempt_ms": times.map(|(first, _)| first),
+            "last_attempt_ms": times.map(|(_, last)| last),
             "decided_ms": now_ms(),
         })
         .to_string();
@@ -91,22 +101,14 @@ impl Stream {
         write: impl Fn() -> F,
     ) -> Result<(), LetGo> {
         let mut wait = FIRST_RETRY;
-        loop {
-            match source.lease.finish(write()).await? {
-                Ok(()) => {
-                    if wait > FIRST_RETRY {
-                        self.dead_letters_work();
-                    }
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.parts.metrics.dead_letter_errors.inc();
-                    tracing::error!(stream = self.id(), origin = %source.record.origin, %error, "a dead letter or outcome record was not acknowledged; trying again");
-                    self.hold_for_dead_letters();
-                }
-            }
+        let mut holding = None;
+        while let Err(error) = source.lease.finish(write()).await? {
+            self.parts.metrics.dead_letter_errors.inc();
+            tracing::error!(stream = self.id(), origin = %source.record.origin, %error, "a dead letter or outcome record was not acknowledged; trying again");
+            holding.get_or_insert_with(|| self.passage.holding(DEAD_LETTERS));
             source.lease.sleep(wait).await?;
             wait = (wait * 2).min(MAX_RETRY);
         }
+        Ok(())
     }
 }

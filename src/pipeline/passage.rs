@@ -61,6 +61,8 @@ struct Rules {
     shown: BTreeSet<HoldReason>,
     published: BTreeSet<HoldReason>,
     since: HashMap<HoldReason, Instant>,
+    /// How many hold the stream, by reason.
+    holders: HashMap<HoldReason, usize>,
     /// Since when the gate is shut.
     shut_since: Option<Instant>,
 }
@@ -100,6 +102,7 @@ impl Passage {
                 shown: BTreeSet::new(),
                 published: BTreeSet::new(),
                 since: HashMap::new(),
+                holders: HashMap::new(),
                 shut_since: None,
             }),
         }
@@ -203,6 +206,18 @@ impl Passage {
         self.publish(&mut rules);
     }
 
+    /// Imposes a hold for as long as what is returned lives. Several may hold for one reason; the last one ends it.
+    pub(crate) fn holding(&self, reason: HoldReason) -> Holding<'_> {
+        let mut rules = self.rules();
+        *rules.holders.entry(reason).or_insert(0) += 1;
+        rules.gate.hold(reason, Instant::now(), chance::uniform());
+        self.publish(&mut rules);
+        Holding {
+            passage: self,
+            reason,
+        }
+    }
+
     /// Shows a hold without stopping what was read already: Kafka's reasons.
     pub(crate) fn show(&self, reason: HoldReason) {
         let mut rules = self.rules();
@@ -288,6 +303,28 @@ impl Passage {
             tracing::info!(stream = self.stream, reason = reason.as_str(), "hold ended");
         }
         rules.published = reasons;
+    }
+}
+
+/// A hold that ends when this goes, for whatever reason: a partition that leaves must not leave a hold behind.
+#[must_use = "the hold ends when this is dropped"]
+pub(crate) struct Holding<'a> {
+    passage: &'a Passage,
+    reason: HoldReason,
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        let mut rules = self.passage.rules();
+        let last = rules.holders.get_mut(&self.reason).is_none_or(|count| {
+            *count -= 1;
+            *count == 0
+        });
+        if last {
+            rules.holders.remove(&self.reason);
+            drop(rules);
+            self.passage.lift(self.reason);
+        }
     }
 }
 

@@ -49,6 +49,7 @@ impl Stream {
                     return Ok(Outcome::Delivered {
                         status: answer.status.unwrap_or(0),
                         attempts: attempts.count,
+                        attempted_ms: last.times(),
                     });
                 }
                 Next::DeadLetter => return Ok(last.refused(draft, attempts.count)),
@@ -209,6 +210,10 @@ impl LastAnswer {
         if let Verdict::Refused(refusal) = answer.verdict {
             self.reason = Some(refusal.as_str());
         }
+    }
+
+    fn times(&self) -> (i64, i64) {
+        (self.first_ms.unwrap_or(self.last_ms), self.last_ms)
     }
 
     fn refused(self, draft: &Draft, attempts: u32) -> Outcome {

@@ -20,10 +20,10 @@ use crate::mapping::{Envelope, Mapping};
 use crate::metrics::{LabelValues, StreamMetrics};
 use crate::set::{Level, Timestamp};
 use crate::signing::{KeyRing, Signer};
-use crate::state::{Facts, Flushed, StreamState};
+use crate::state::{Decided, Decision, Facts, Flushed, StreamState};
 
 use super::journey::{Draft, Lease, LetGo, Outcome};
-use super::passage::Passage;
+use super::passage::{Holding, Passage};
 
 /// Longest wait between two tries of something of ours that failed: state store, dead-letter write.
 pub(super) const MAX_RETRY: Duration = Duration::from_secs(10);
@@ -121,41 +121,35 @@ impl Stream {
     /// Step *admit*, the question: while the state store is down the stream is held and asks again.
     pub(super) async fn look_up(&self, draft: &Draft) -> Result<Facts, LetGo> {
         let mut wait = FIRST_RETRY;
+        let mut holding = None;
+        let lease = &draft.source.lease;
         loop {
-            let asked = draft
-                .source
-                .lease
+            match lease
                 .wait(self.parts.state.look_up(&draft.question()))
-                .await?;
-            match asked {
+                .await?
+            {
                 Ok(facts) => {
-                    if wait > FIRST_RETRY {
-                        self.state_works();
-                    }
                     if facts.other_partition {
                         self.parts.metrics.spread_subjects.inc();
                     }
                     return Ok(facts);
                 }
-                Err(error) => self.state_failed(&error),
+                Err(error) => holding = Some(self.state_failed(&error, holding)),
             }
-            draft.source.lease.sleep(wait).await?;
+            lease.sleep(wait).await?;
             wait = (wait * 2).min(MAX_RETRY);
         }
     }
 
-    pub(super) fn state_failed(&self, error: &crate::state::StateError) {
+    /// Counts, logs, and holds the stream for as long as what is returned lives.
+    pub(super) fn state_failed<'a>(
+        &'a self,
+        error: &crate::state::StateError,
+        holding: Option<Holding<'a>>,
+    ) -> Holding<'a> {
         self.parts.metrics.state_errors.inc();
         tracing::error!(stream = self.id(), %error, "the state store fails; the stream is held until it works");
-        self.passage.hold(HoldReason::StateStore);
-    }
-
-    /// Step *complete*: the level before, from the mapping or from the state, and the time of issue.
-    pub(super) fn complete(&self, draft: &Draft, previous: Option<Level>) -> Vec<u8> {
-        draft
-            .claims
-            .complete(previous, now(), &self.parts.envelope)
-            .to_json()
+        holding.unwrap_or_else(|| self.passage.holding(HoldReason::StateStore))
     }
 
     /// Waits until what was remembered is durable. The state keeps what it could not write; it is asked again until it
@@ -163,28 +157,30 @@ impl Stream {
     pub(super) async fn durable(&self, lease: &Lease, flushed: Flushed) -> Result<(), LetGo> {
         let mut flushed = flushed;
         let mut wait = FIRST_RETRY;
+        let mut holding = None;
         while let Err(error) = lease.finish(flushed).await? {
-            self.state_failed(&error);
+            holding = Some(self.state_failed(&error, holding));
             lease.finish(tokio::time::sleep(wait)).await?;
             wait = (wait * 2).min(MAX_RETRY);
             flushed = self.parts.state.flush();
         }
-        if wait > FIRST_RETRY {
-            self.state_works();
-        }
         Ok(())
     }
 
-    pub(super) fn state_works(&self) {
-        self.passage.lift(HoldReason::StateStore);
+    /// Step *complete*: the level before, from the mapping or from the state, and the time of issue.
+    pub(super) fn complete(&self, draft: &Draft, previous: Option<Level>) -> Vec<u8> {
+        let token = draft.claims.complete(previous, now(), &self.parts.envelope);
+        token.to_json()
     }
 
-    pub(super) fn hold_for_dead_letters(&self) {
-        self.passage.hold(DEAD_LETTERS);
-    }
-
-    pub(super) fn dead_letters_work(&self) {
-        self.passage.lift(DEAD_LETTERS);
+    /// Step *remember*: the memory knows at once; the reply says when it is durable.
+    pub(super) fn remember(&self, draft: &Draft, decision: Decision) -> Flushed {
+        self.parts.state.remember(&Decided {
+            question: draft.question(),
+            other_subject: draft.claims.other_lane,
+            position: draft.position(),
+            decision,
+        })
     }
 
     /// Why the process has to end, if it has to.

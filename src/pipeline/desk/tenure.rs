@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::journey::Lease;
 use super::super::seats::Place;
+use super::super::stream::DEAD_LETTERS;
 use super::{Broken, Desk, Settling};
 use crate::config::Mode;
 use crate::kafka::events::{NewSeat, Order, Seat};
@@ -31,6 +32,7 @@ impl Desk {
     /// Levels and marks of a partition are valid only for who decided last about it.
     pub(super) async fn take_over(&self, seat: &NewSeat) {
         let mut wait = Duration::from_millis(100);
+        let mut holding = None;
         loop {
             let state = &self.stream.parts.state;
             match state
@@ -42,10 +44,9 @@ impl Desk {
                         self.stream.parts.metrics.handovers.inc();
                         tracing::info!(stream = self.stream.id(), topic = %seat.topic, partition = seat.partition, ?handover, "levels and marks of the partition were dropped");
                     }
-                    self.stream.state_works();
                     return;
                 }
-                Err(error) => self.stream.state_failed(&error),
+                Err(error) => holding = Some(self.stream.state_failed(&error, holding)),
             }
             tokio::select! {
                 () = self.inputs.soft.cancelled() => return,
@@ -61,15 +62,15 @@ impl Desk {
         let soft = self.inputs.soft.clone();
         self.preparing.spawn(async move {
             let mut wait = Duration::from_secs(1);
+            let mut holding = None;
             while let Err(mend) = prepare.dead_letter_topic(Arc::clone(&topic)).await {
                 tracing::error!(stream = stream.id(), %topic, "{mend}");
-                stream.hold_for_dead_letters();
+                holding.get_or_insert_with(|| stream.passage.holding(DEAD_LETTERS));
                 tokio::select! {
                     () = soft.cancelled() => return,
                     () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(10)),
                 }
             }
-            stream.dead_letters_work();
         });
     }
 
