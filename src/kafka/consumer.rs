@@ -50,11 +50,22 @@ pub struct Lines {
     pub orders: Receiver<Order>,
 }
 
+/// Whether a partition is on its way to another member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// It stays.
+    No,
+    /// The group wants it back; the desk still works on it.
+    Asked,
+    /// The desk has released it.
+    Released,
+}
+
 /// One assigned partition, as the poller sees it.
 pub(super) struct Place {
     pub(super) seat: Seat,
     pub(super) topic: Arc<str>,
-    pub(super) leaving: bool,
+    pub(super) leaving: Leaving,
     /// The next offset to read.
     pub(super) next: i64,
     /// What the group has, or will have with the next commit; at first, where the reading started.
@@ -74,8 +85,9 @@ pub struct Poller {
     lines: Lines,
     pub(super) next_seat: u64,
     pub(super) places: HashMap<String, BTreeMap<i32, Place>>,
-    /// Assigned by the group, not yet started because the broker did not answer.
-    pub(super) unprepared: Vec<(String, i32)>,
+    /// Assigned by the group, not yet taken up because the broker did not answer. May be empty: a cooperative rebalance
+    /// that brings nothing new has to be taken up too, else it never ends.
+    pub(super) unprepared: Option<Vec<(String, i32)>>,
     pub(super) prepare_at: Instant,
     pub(super) paused: bool,
     /// The group was asked whether we are still a member, at this moment.
@@ -100,7 +112,7 @@ impl Poller {
             lines,
             next_seat: 0,
             places: HashMap::new(),
-            unprepared: Vec::new(),
+            unprepared: None,
             prepare_at: Instant::now(),
             paused: false,
             asked_group: None,
@@ -125,7 +137,7 @@ impl Poller {
                 .drain()
                 .flat_map(|(_, of)| of.into_values().map(|place| place.seat))
                 .collect();
-            self.unprepared.clear();
+            self.unprepared = None;
             self.tell(Notice::Lost(lost));
             self.tell(Notice::Fatal { error, final_one });
             if final_one {
@@ -217,7 +229,7 @@ impl Poller {
             self.store(consumer, &store);
         }
         if !release.is_empty() {
-            self.give_back(consumer, &release);
+            self.release(consumer, &release);
         }
         stop
     }
@@ -285,7 +297,7 @@ impl Poller {
             .places
             .get_mut(message.topic())?
             .get_mut(&message.partition())?;
-        if place.leaving || message.offset() < place.next {
+        if place.leaving != Leaving::No || message.offset() < place.next {
             return None;
         }
         place.next = message.offset() + 1;
@@ -343,7 +355,7 @@ impl Poller {
         while let Some(said) = consumer.context().next() {
             match said {
                 Said::Assign(partitions) => {
-                    self.unprepared.extend(partitions);
+                    self.unprepared.get_or_insert_default().extend(partitions);
                     self.prepare_at = Instant::now();
                     self.prepare_again(consumer);
                 }

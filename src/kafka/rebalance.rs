@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, RebalanceProtocol};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Trouble, code_of};
-use super::consumer::{ASK, Place, Poller};
+use super::consumer::{ASK, Leaving, Place, Poller};
 use super::context::Context;
 use super::events::{NewSeat, Notice, Seat};
 use super::start;
@@ -18,17 +18,20 @@ const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 impl Poller {
     /// Starts partitions that the group assigned. While the broker does not answer it is tried again, between polls.
     pub(super) fn prepare_again(&mut self, consumer: &BaseConsumer<Context>) {
-        if self.unprepared.is_empty() || Instant::now() < self.prepare_at {
+        if Instant::now() < self.prepare_at {
             return;
         }
-        match start::starts(consumer, &self.unprepared, self.settings.start_at) {
+        let Some(partitions) = self.unprepared.take() else {
+            return;
+        };
+        match start::starts(consumer, &partitions, self.settings.start_at) {
             Err(error) => {
                 self.prepare_at = Instant::now() + PREPARE_AGAIN;
+                self.unprepared = Some(partitions);
                 let trouble = code_of(&error).map_or(Trouble::Other, Trouble::of);
                 self.trouble(trouble, error.to_string());
             }
             Ok(starts) => {
-                let partitions = std::mem::take(&mut self.unprepared);
                 self.seat_partitions(consumer, &partitions, &starts);
                 self.asked_group = None;
             }
@@ -56,7 +59,7 @@ impl Poller {
                 Place {
                     seat,
                     topic: Arc::clone(&name),
-                    leaving: false,
+                    leaving: Leaving::No,
                     next: start.offset,
                     stored: start.offset,
                 },
@@ -88,7 +91,9 @@ impl Poller {
             });
         }
         // The desk knows the seats before the first record can arrive.
-        self.tell(Notice::Assigned(seats));
+        if !seats.is_empty() {
+            self.tell(Notice::Assigned(seats));
+        }
         let result = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&list),
             _ => consumer.assign(&list),
@@ -113,14 +118,15 @@ impl Poller {
         let mut seats = Vec::new();
         for (topic, partition) in partitions {
             list.add_partition(topic, *partition);
-            self.unprepared
-                .retain(|(t, n)| (t, n) != (topic, partition));
+            if let Some(unprepared) = &mut self.unprepared {
+                unprepared.retain(|(t, n)| (t, n) != (topic, partition));
+            }
             if let Some(place) = self
                 .places
                 .get_mut(topic)
                 .and_then(|of| of.get_mut(partition))
             {
-                place.leaving = true;
+                place.leaving = Leaving::Asked;
                 seats.push(place.seat);
             }
         }
@@ -136,6 +142,27 @@ impl Poller {
         }
     }
 
+    /// The desk is done with these seats. They are given back when it is done with all that the group asked for: a
+    /// revoke is answered once, with everything it named.
+    pub(super) fn release(&mut self, consumer: &BaseConsumer<Context>, seats: &[Seat]) {
+        for place in self.places.values_mut().flat_map(|of| of.values_mut()) {
+            if seats.contains(&place.seat) {
+                place.leaving = Leaving::Released;
+            }
+        }
+        let leaving = || {
+            self.places
+                .values()
+                .flat_map(|of| of.values())
+                .filter(|p| p.leaving != Leaving::No)
+        };
+        if leaving().all(|place| place.leaving == Leaving::Released) {
+            let all: Vec<Seat> = leaving().map(|place| place.seat).collect();
+            self.give_back(consumer, &all);
+        }
+    }
+
+    /// Gives partitions back at once.
     pub(super) fn give_back(&mut self, consumer: &BaseConsumer<Context>, seats: &[Seat]) {
         let mut list = TopicPartitionList::new();
         for (topic, of) in &mut self.places {
@@ -192,7 +219,7 @@ impl Poller {
         if !pause {
             let mut staying = TopicPartitionList::new();
             for (topic, partition, place) in self.all_places() {
-                if !place.leaving {
+                if place.leaving == Leaving::No {
                     staying.add_partition(topic, partition);
                 }
             }
