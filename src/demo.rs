@@ -201,10 +201,10 @@ impl Demo {
         let metrics = self.metrics.stream(STREAM, &label_values());
         let feed = Feed::new(&self.bootstrap, &self.topic, self.settings.count);
         let backlog = feed.backlog();
-        let started = Instant::now();
-        self.play_part(&feed, 0..backlog, false, &metrics, &mut watch)
+        let first = self
+            .play_part(&feed, 0..backlog, false, &metrics, &mut watch)
             .await?;
-        let (time, delivered) = (started.elapsed(), report::settled(&metrics));
+        let (time, delivered) = (first.elapsed(), report::settled(&metrics));
         let before_live = report::Buckets::of(&metrics);
         self.play_part(
             &feed,
@@ -231,16 +231,21 @@ impl Demo {
         live: bool,
         metrics: &StreamMetrics,
         watch: &mut impl FnMut(u64, &StreamMetrics),
-    ) -> Result<(), DemoError> {
+    ) -> Result<Instant, DemoError> {
         let expected = feed.expected(records.end);
         let outcomes = expected.delivered + expected.duplicates + expected.bad;
         let feed = feed.clone();
         let mut producing =
             tokio::task::spawn_blocking(move || feed.produce(records.start, records.end, live));
         let mut produced = false;
+        // Joining the group takes seconds and says nothing about the bridge.
+        let mut first = Instant::now();
         let mut tick = tokio::time::interval(Duration::from_millis(20));
         // The gauge follows the outcomes by one tick of the desk.
         while !produced || report::settled(metrics) < outcomes || metrics.unsettled.get() > 0 {
+            if metrics.records.get() == 0 {
+                first = Instant::now();
+            }
             tokio::select! {
                 _ = tick.tick() => watch(self.settings.count, metrics),
                 done = &mut producing, if !produced => {
@@ -249,12 +254,12 @@ impl Demo {
                 }
                 ended = self.bridge.join_next() => {
                     tracing::error!(?ended, "the bridge ended before the demo was over");
-                    return Ok(());
+                    return Ok(first);
                 }
             }
         }
         watch(self.settings.count, metrics);
-        Ok(())
+        Ok(first)
     }
 
     /// The record that a received SET was made of, as it stands in Kafka.
@@ -354,6 +359,11 @@ async fn start_bridge(
             &format!("setbridge-demo-{}", std::process::id()),
         ),
     ];
+    let mut overrides = Vec::from(overrides);
+    if settings.bootstrap.is_none() {
+        // The mock cluster answers a fetch only when its wait is over; a real broker as soon as a record comes.
+        overrides.push(set("kafka.properties.fetch.wait.max.ms", "5"));
+    }
     let environment = Environment::current();
     let sources = Sources {
         environment: &environment,

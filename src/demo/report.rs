@@ -39,7 +39,7 @@ pub struct Report {
     pub dead_lettered: BTreeMap<&'static str, u64>,
     /// SETs without an outcome: 0 when all is well.
     pub unsettled: u64,
-    /// Time for the backlog.
+    /// From the first record of the backlog to its last outcome.
     pub seconds: f64,
     /// SETs of the backlog per second.
     pub sets_per_second: f64,
