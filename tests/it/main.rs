@@ -9,4 +9,5 @@
 )]
 
 mod broker_selftest;
+mod happy_path;
 mod support;

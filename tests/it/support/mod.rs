@@ -1,8 +1,11 @@
-//! What the tests over the wire stand on. Nothing in here imports setbridge: it is the world outside.
+//! What the tests over the wire stand on: the world outside, and the bridge as a process in it.
 
 pub(crate) mod acl;
 pub(crate) mod apache;
+pub(crate) mod bridge;
 pub(crate) mod broker;
+pub(crate) mod configuration;
+pub(crate) mod exposition;
 pub(crate) mod mock;
 pub(crate) mod node;
 pub(crate) mod tls;
