@@ -1,22 +1,122 @@
 //! The main job over the wire: every detection is delivered once, in order, and its offset is committed after that.
 
+use serde_json::json;
+
 use crate::support::bridge::Bridge;
 use crate::support::broker::brokers;
 use crate::support::configuration::{Configuration, receiver, record, risk, user};
 use crate::support::fresh;
+use crate::support::receipts::{requests, taken, taken_by_user};
+use crate::support::wire::ANSWER;
 
-#[tokio::test]
-async fn one_detection_is_delivered() {
+const RECORDS: usize = 10_000;
+const USERS: usize = 500;
+const LEVELS: [&str; 3] = ["low", "medium", "high"];
+/// In June 2025; each detection is a second younger than the one before it.
+const FIRST: i64 = 1_750_000_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_records_over_six_partitions_are_delivered_once_and_in_order() {
     for broker in brokers() {
         let (topic, wire) = (fresh("detections"), broker.wire());
-        broker.create_topic(&topic, 1).await;
+        broker.create_source(&topic, 6, &["okta"]).await;
+        let org = receiver().await;
+        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+        let detections = (0..RECORDS).map(|n| {
+            let mut detection = risk(&n.to_string(), &user(n % USERS), LEVELS[n / USERS % 3]);
+            detection["time"] = json!(FIRST + n as i64);
+            record(&detection)
+        });
+        wire.produce_all(&topic, detections).await;
+        let mut bridge = Bridge::start(&configuration).await;
+        bridge.outcomes("okta", "delivered", RECORDS as u64).await;
+
+        let tally = org.tally();
+        let name = broker.name();
+        assert_eq!(tally.taken, RECORDS as u64, "{name}: {tally:?}");
+        assert_eq!(tally.requests, RECORDS as u64, "{name}: {tally:?}");
+        let by_user = taken_by_user(&org);
+        assert_eq!(by_user.len(), USERS);
+        for (user, receipts) in by_user {
+            assert_eq!(receipts.len(), RECORDS / USERS, "{user}");
+            let mut previous = "none".to_owned();
+            for (turn, receipt) in receipts.iter().enumerate() {
+                assert_eq!(receipt.level, LEVELS[turn % 3], "{user} at {turn}");
+                assert_eq!(receipt.previous, previous, "{user} at {turn}");
+                previous.clone_from(&receipt.level);
+            }
+            let times: Vec<i64> = receipts.iter().map(|r| r.time).collect();
+            assert!(times.is_sorted(), "{user} out of order: {times:?}");
+        }
+        let group = configuration.group("okta");
+        wire.wait_committed(&group, &topic, RECORDS as i64, ANSWER)
+            .await;
+        bridge.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn a_duplicate_is_not_sent_and_an_update_is() {
+    for broker in brokers() {
+        let (topic, wire) = (fresh("detections"), broker.wire());
+        broker.create_source(&topic, 1, &["okta"]).await;
         let org = receiver().await;
         let configuration = Configuration::new(wire).stream("okta", &topic, &org);
         let mut bridge = Bridge::start(&configuration).await;
-        wire.produce(&topic, record(&risk("1", &user(1), "high")))
+        let (low, high) = (
+            risk("7", "a@example.com", "low"),
+            risk("7", "a@example.com", "high"),
+        );
+        let about_another = risk("7", "b@example.com", "low");
+        let detections = [&low, &low, &high, &low, &about_another];
+        wire.produce_all(&topic, detections.map(record)).await;
+        wire.wait_committed(&configuration.group("okta"), &topic, 5, ANSWER)
             .await;
-        bridge.outcomes("okta", "delivered", 1).await;
-        assert_eq!(org.tally().taken, 1, "{}", broker.name());
+
+        let levels: Vec<(String, String)> =
+            taken(&org).into_iter().map(|r| (r.user, r.level)).collect();
+        let of = |user: &str| -> Vec<&str> {
+            let levels = levels.iter().filter(|(u, _)| u == user);
+            levels.map(|(_, level)| level.as_str()).collect()
+        };
+        let name = broker.name();
+        assert_eq!(of("a@example.com"), ["low", "high"], "{name}");
+        assert_eq!(of("b@example.com"), ["low"], "{name}");
+        assert_eq!(org.tally().requests, 3, "{name}: no duplicate was sent");
+        bridge.outcomes("okta", "duplicate", 2).await;
+        bridge.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_address_takes_the_level_of_the_old_one_along() {
+    for broker in brokers() {
+        let (topic, wire) = (fresh("detections"), broker.wire());
+        broker.create_source(&topic, 1, &["okta"]).await;
+        let org = receiver().await;
+        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+        let mut bridge = Bridge::start(&configuration).await;
+        let renamed = json!({
+            "id": "2", "kind": "identifier-changed",
+            "user": "old@example.com", "new_value": "new@example.com",
+        });
+        let detections = [
+            risk("1", "old@example.com", "high"),
+            renamed,
+            risk("3", "new@example.com", "low"),
+        ];
+        wire.produce_all(&topic, detections.iter().map(record))
+            .await;
+        bridge.outcomes("okta", "delivered", 3).await;
+
+        let requests = requests(&org);
+        let events: Vec<_> = requests.iter().filter_map(|r| r.event()).collect();
+        let name = broker.name();
+        assert_eq!(events.len(), 3, "{name}");
+        assert_eq!(events[0].1["previous_level"], "none", "{name}");
+        assert!(events[1].0.ends_with("identifier-changed"), "{name}");
+        assert_eq!(events[1].1["new-value"], "new@example.com", "{name}");
+        assert_eq!(events[2].1["previous_level"], "high", "{name}");
         bridge.drain().await;
     }
 }

@@ -10,4 +10,5 @@
 
 mod broker_selftest;
 mod happy_path;
+mod retries;
 mod support;

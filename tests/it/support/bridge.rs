@@ -155,10 +155,20 @@ impl Bridge {
         self.line(message, |line| line["message"] == message).await
     }
 
+    /// The body of an answer of the public port.
+    pub(crate) async fn fetch(&self, url: &str) -> String {
+        let (status, body) = self.ask(url).await;
+        assert_eq!(status, 200, "{url}: {body}");
+        body
+    }
+
     /// The status and body of an answer of the admin port.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let url = format!("http://{}{path}", self.admin);
-        let answer = self.http.get(&url).send().await;
+        self.ask(&format!("http://{}{path}", self.admin)).await
+    }
+
+    async fn ask(&self, url: &str) -> (u16, String) {
+        let answer = self.http.get(url).send().await;
         let answer = answer.unwrap_or_else(|error| panic!("{url}: {error}\n{}", self.end_of_log()));
         let status = answer.status().as_u16();
         (status, answer.text().await.expect("a text"))

@@ -70,6 +70,17 @@ impl Broker {
         }
     }
 
+    /// Creates a topic for these streams to consume. The mock cluster answers no CreateTopics, so their dead-letter
+    /// topics are made here too; on Apache Kafka the bridge makes them.
+    pub(crate) async fn create_source(&self, topic: &str, partitions: i32, streams: &[&str]) {
+        self.create_topic(topic, partitions).await;
+        if let Broker::Mock(mock) = self {
+            for stream in streams {
+                mock.create_topic(&format!("{topic}.{stream}.dlq"), partitions);
+            }
+        }
+    }
+
     /// Creates a topic with the broker's default settings.
     pub(crate) async fn create_topic(&self, topic: &str, partitions: i32) {
         match self {
