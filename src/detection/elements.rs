@@ -18,6 +18,8 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 pub struct Elements {
     value: Bytes,
     next: u32,
+    /// Where the element lies that was given out last.
+    last: Range<usize>,
     form: Form,
 }
 
@@ -65,6 +67,7 @@ impl Elements {
         Ok(Self {
             value: value.clone(),
             next: 0,
+            last: 0..0,
             form,
         })
     }
@@ -73,6 +76,12 @@ impl Elements {
     #[must_use]
     pub const fn is_many(&self) -> bool {
         !matches!(self.form, Form::One(_))
+    }
+
+    /// The bytes of the element that was given out last, also when it is no detection.
+    #[must_use]
+    pub fn last_bytes(&self) -> &[u8] {
+        &self.value[self.last.clone()]
     }
 
     /// The bytes of the record, for a dead letter.
@@ -104,6 +113,7 @@ impl Iterator for Elements {
         };
         let element = self.next;
         self.next += 1;
+        self.last = range.clone();
         let raw = self.value.slice(range);
         Some((element, json.map(|json| Detection { element, raw, json })))
     }

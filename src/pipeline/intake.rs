@@ -118,7 +118,7 @@ impl Intake {
             return Taken::Nothing;
         };
         let (seat, record) = (expanding.seat, Arc::clone(&expanding.record));
-        let (element, detection, many) = match &mut expanding.contents {
+        let (element, detection, sha256) = match &mut expanding.contents {
             Contents::Done => {
                 return Taken::End {
                     offset: record.origin.offset,
@@ -142,31 +142,32 @@ impl Intake {
                         offset: record.origin.offset,
                     };
                 };
-                (element, detection, elements.is_many())
+                let sha256 = elements
+                    .is_many()
+                    .then(|| sha256_hex(elements.last_bytes()));
+                (element, detection, sha256)
             }
         };
         self.expanding = Some(expanding);
         self.stream.parts.metrics.detections.inc();
         let lease = lease.clone();
         match detection {
-            Ok(detection) => {
-                let sha256 = many.then(|| sha256_hex(&detection.raw));
-                self.map(
-                    Source {
-                        record,
-                        seat,
-                        element: Some((element, sha256)),
-                        lease,
-                    },
-                    &detection,
-                )
-            }
+            Ok(detection) => self.map(
+                Source {
+                    record,
+                    seat,
+                    element: Some((element, sha256)),
+                    lease,
+                },
+                &detection,
+            ),
             Err(error) => {
-                let cause = decode_cause(&error, Some((element, String::new())));
+                let of_many = sha256.clone().map(|sha256| (element, sha256));
+                let cause = decode_cause(&error, of_many);
                 let source = Source {
                     record,
                     seat,
-                    element: Some((element, None)),
+                    element: Some((element, sha256)),
                     lease,
                 };
                 Taken::Drafts(vec![Err(Box::new(self.fault(source, cause)))])

@@ -9,6 +9,7 @@
 )]
 
 mod broker_selftest;
+mod bad_records;
 mod happy_path;
 mod retries;
 mod support;
