@@ -13,7 +13,8 @@
 //! | proven | fault, row below both limits | proven | waits, `Wait` |
 //! | proven | fault, row at both limits | held | waits, `Hold` |
 //! | held | fault | held | waits, `Hold` |
-//! | any | acceptance of key *k* | proven, row empty | all that wait under other keys are released |
+//! | proven | acceptance of key *k* | proven, row empty | all that wait under other keys are released |
+//! | unproven, held | acceptance of key *k* | proven, row empty | the same; the caller pushes a SET that was refused under suspicion once more before it is a dead letter |
 //! | proven | 30 s pass for one that waits | proven, row kept | it is released, and goes on counting |
 //! | held | time passes | held | nothing |
 //!

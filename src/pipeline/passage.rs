@@ -3,7 +3,7 @@
 //! The rules are pure ([`Gate`], [`Guard`], [`DeliveryPolicy`]); this file only lets tasks wait for them. A SET that has
 //! to wait registers under its number and is told how to go on; one that goes away is forgotten by every rule.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -57,6 +57,8 @@ struct Rules {
     guard: Guard<SubjectKey, u64>,
     acceptances: Acceptances<SubjectKey>,
     waiters: HashMap<u64, Waiter>,
+    /// Refused during a hold of the guard, and pushed once more since.
+    retried: HashSet<u64>,
     /// Kafka's reasons: shown, but records that were read already may be delivered.
     shown: BTreeSet<HoldReason>,
     published: BTreeSet<HoldReason>,
@@ -99,6 +101,7 @@ impl Passage {
                 guard,
                 acceptances,
                 waiters: HashMap::new(),
+                retried: HashSet::new(),
                 shown: BTreeSet::new(),
                 published: BTreeSet::new(),
                 since: HashMap::new(),
@@ -182,10 +185,11 @@ impl Passage {
 
     /// This SET goes no further here: revoked, drained, or decided.
     pub(crate) fn leave(&self, id: u64) {
-        if self.open.load(Ordering::Acquire) && self.rules().waiters.is_empty() {
+        let mut rules = self.rules();
+        let knows_nobody = rules.waiters.is_empty() && rules.retried.is_empty();
+        if self.open.load(Ordering::Acquire) && knows_nobody {
             return;
         }
-        let mut rules = self.rules();
         rules.forget(id);
         self.publish(&mut rules);
     }
@@ -331,7 +335,17 @@ impl Drop for Holding<'_> {
 impl Rules {
     fn accepted(&mut self, id: u64, subject: SubjectKey) -> Next {
         self.acceptances.accepted(&subject);
+        let suspect = self.guard.is_held();
         for refused in self.guard.accepted(&id, &subject) {
+            // Refused while the set-up was suspect, so that says nothing about the SET yet: once more. The second
+            // time it is judged as any other, or a bad one would hold the stream again and again.
+            if suspect && self.retried.insert(refused) {
+                if let Some(waiter) = self.waiters.get_mut(&refused) {
+                    waiter.guarded = false;
+                }
+                self.gate.enter(&refused);
+                continue;
+            }
             self.gate.leave(&refused);
             self.tell(refused, Pass::DeadLetter);
         }
@@ -409,5 +423,6 @@ impl Rules {
         self.gate.leave(&id);
         self.guard.withdraw(&id);
         self.waiters.remove(&id);
+        self.retried.remove(&id);
     }
 }

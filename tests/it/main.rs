@@ -8,8 +8,9 @@
     reason = "clippy.toml speaks of the service, not of its tests"
 )]
 
-mod broker_selftest;
 mod bad_records;
+mod broker_selftest;
+mod guards;
 mod happy_path;
 mod retries;
 mod support;

@@ -1,0 +1,272 @@
+//! The refusal guard and the mapping guard over the wire: one bad record is a dead letter, many in a row are a hold.
+
+use setbridge::okta::simulator::Reply;
+
+use crate::support::bridge::Bridge;
+use crate::support::broker::brokers;
+use crate::support::configuration::{Configuration, receiver, record, risk, user};
+use crate::support::fresh;
+use crate::support::receipts::{answered, dead_letters, is_about, requests, taken};
+use crate::support::wire::{ANSWER, Message};
+
+fn detection(id: &str, user: &str) -> Message {
+    record(&risk(id, user, "high"))
+}
+
+fn no() -> Reply {
+    Reply::refusal("invalid_request", "nobody@example.com is too long")
+}
+
+#[tokio::test]
+async fn refusals_hold_before_the_first_acceptance_and_are_dead_letters_after_it() {
+    for broker in brokers() {
+        let (topic, wire, name) = (fresh("detections"), broker.wire(), broker.name());
+        broker.create_source(&topic, 1, &["okta"]).await;
+        let org = receiver().await;
+        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+        org.answer_when(None, |claims| is_about(claims, "bad"), no());
+        let mut bridge = Bridge::start(&configuration).await;
+
+        wire.produce(&topic, detection("1", "bad-1@example.com"))
+            .await;
+        bridge.held("okta", Some("refusals")).await;
+        answered(&org, 3).await;
+        assert_eq!(dead_letters(wire, &topic, "okta").await, [], "{name}");
+
+        // The first acceptance proves the set-up; the refused one is judged again, by what it is.
+        wire.produce(&topic, detection("2", "good-1@example.com"))
+            .await;
+        bridge.outcomes("okta", "delivered", 1).await;
+        bridge.held("okta", None).await;
+        wire.produce(&topic, detection("3", "good-2@example.com"))
+            .await;
+        bridge.outcomes("okta", "delivered", 2).await;
+        bridge.outcomes("okta", "dead_lettered", 1).await;
+
+        // From now on a single refusal waits only for the next acceptance.
+        org.clear_log();
+        wire.produce(&topic, detection("4", "bad-2@example.com"))
+            .await;
+        answered(&org, 1).await;
+        wire.produce(&topic, detection("5", "good-3@example.com"))
+            .await;
+        bridge.outcomes("okta", "dead_lettered", 2).await;
+        wire.wait_committed(&configuration.group("okta"), &topic, 5, ANSWER)
+            .await;
+
+        let refused = requests(&org).remove(0);
+        let letters = dead_letters(wire, &topic, "okta").await;
+        assert_eq!(letters.len(), 2, "{name}");
+        let last = &letters[1];
+        let header = |name: &str| last.header(&format!("setbridge-{name}"));
+        assert_eq!(header("stage"), Some("push"), "{name}");
+        assert_eq!(header("reason"), Some("invalid_request"), "{name}");
+        assert_eq!(header("http-status"), Some("400"), "{name}");
+        assert_eq!(header("err"), Some("invalid_request"), "{name}");
+        assert_eq!(header("attempts"), Some("1"), "{name}");
+        assert_eq!(header("jti"), refused.jti(), "{name}");
+        assert_eq!(header("origin-offset"), Some("3"), "{name}");
+        assert!(header("first-attempt-ms").is_some() && header("last-attempt-ms").is_some());
+        let ours = last.headers.iter().filter_map(|(_, value)| value.as_ref());
+        let described = ours.filter(|value| String::from_utf8_lossy(value).contains("nobody"));
+        assert_eq!(described.count(), 0, "{name}: no description is repeated");
+        bridge.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn ten_subjects_refused_in_a_row_hold_and_nothing_is_a_dead_letter() {
+    for broker in brokers() {
+        let (topic, wire, name) = (fresh("detections"), broker.wire(), broker.name());
+        broker.create_source(&topic, 1, &["okta"]).await;
+        let org = receiver().await;
+        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+        let mut bridge = Bridge::start(&configuration).await;
+        wire.produce(&topic, detection("first", "first@example.com"))
+            .await;
+        bridge.outcomes("okta", "delivered", 1).await;
+
+        org.answer_when(None, |_| true, no());
+        let detections = (0..12).map(|n| detection(&n.to_string(), &user(n)));
+        wire.produce_all(&topic, detections).await;
+        bridge.held("okta", Some("refusals")).await;
+        let asked = org.tally().requests as usize;
+        answered(&org, asked + 3).await;
+        assert_eq!(dead_letters(wire, &topic, "okta").await, [], "{name}");
+
+        org.recover();
+        bridge.outcomes("okta", "delivered", 13).await;
+        bridge.held("okta", None).await;
+        assert_eq!(taken(&org).len(), 13, "{name}");
+        assert_eq!(dead_letters(wire, &topic, "okta").await, [], "{name}");
+        wire.wait_committed(&configuration.group("okta"), &topic, 13, ANSWER)
+            .await;
+        bridge.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn a_set_that_always_holds_is_a_dead_letter_after_its_second_chance() {
+    let broker = &brokers()[0];
+    let (topic, wire) = (fresh("detections"), broker.wire());
+    broker.create_source(&topic, 1, &["okta"]).await;
+    let org = receiver().await;
+    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+    let mut bridge = Bridge::start(&configuration).await;
+    org.answer_when(None, |claims| is_about(claims, "bad"), Reply::status(400));
+    wire.produce(&topic, detection("0", "bad@example.com"))
+        .await;
+    for n in 1..=2 {
+        bridge.held("okta", Some("refusals")).await;
+        wire.produce(&topic, detection(&n.to_string(), &user(n)))
+            .await;
+        bridge.outcomes("okta", "delivered", n as u64).await;
+    }
+    bridge.outcomes("okta", "dead_lettered", 1).await;
+    bridge.held("okta", None).await;
+    let holds = ("setbridge_stream_holds_total", [("reason", "refusals")]);
+    bridge.metric(holds.0, &holds.1, |sum| sum == 2.0).await;
+    wire.wait_committed(&configuration.group("okta"), &topic, 3, ANSWER)
+        .await;
+    bridge.drain().await;
+}
+
+#[tokio::test]
+async fn a_400_without_a_readable_body_holds_at_once() {
+    let broker = &brokers()[0];
+    let (topic, wire) = (fresh("detections"), broker.wire());
+    broker.create_source(&topic, 1, &["okta"]).await;
+    let org = receiver().await;
+    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+    let mut bridge = Bridge::start(&configuration).await;
+    wire.produce(&topic, detection("1", "a@example.com")).await;
+    bridge.outcomes("okta", "delivered", 1).await;
+    org.answer_when(None, |_| true, Reply::status(400));
+    wire.produce(&topic, detection("2", "b@example.com")).await;
+    bridge.held("okta", Some("refusals")).await;
+    assert_eq!(dead_letters(wire, &topic, "okta").await, []);
+    org.recover();
+    bridge.outcomes("okta", "delivered", 2).await;
+    bridge.held("okta", None).await;
+    bridge.drain().await;
+}
+
+#[tokio::test]
+async fn a_refused_set_is_a_dead_letter_when_nobody_is_accepted_for_long_enough() {
+    let broker = &brokers()[0];
+    let (topic, wire) = (fresh("detections"), broker.wire());
+    broker.create_source(&topic, 1, &["okta"]).await;
+    let org = receiver().await;
+    let configuration = Configuration::new(wire)
+        .stream("okta", &topic, &org)
+        .set("streams.0.guard.refusals.wait", "1s");
+    let mut bridge = Bridge::start(&configuration).await;
+    wire.produce(&topic, detection("1", "a@example.com")).await;
+    bridge.outcomes("okta", "delivered", 1).await;
+    org.answer_when(None, |claims| is_about(claims, "bad"), no());
+    wire.produce(&topic, detection("2", "bad@example.com"))
+        .await;
+    bridge.outcomes("okta", "dead_lettered", 1).await;
+    let metrics = bridge.metrics().await;
+    assert_eq!(metrics.sum("setbridge_stream_holds_total", &[]), 0.0);
+    assert_eq!(org.tally().requests, 2);
+    wire.wait_committed(&configuration.group("okta"), &topic, 2, ANSWER)
+        .await;
+    bridge.drain().await;
+}
+
+/// `(reply, reason)` of every refusal.
+fn refusals() -> [(Reply, &'static str); 6] {
+    [
+        (no(), "invalid_request"),
+        (Reply::refusal("jti_too_short", ""), "unknown_err"),
+        (Reply::status(400), "unreadable_400"),
+        (Reply::status(413), "too_large_413"),
+        (Reply::status(422), "client_error"),
+        (Reply::status(451), "client_error"),
+    ]
+}
+
+#[tokio::test]
+async fn with_the_guard_off_each_refusal_is_a_dead_letter_at_once() {
+    let broker = &brokers()[0];
+    let wire = broker.wire();
+    let mut configuration = Configuration::new(wire);
+    let mut streams = Vec::new();
+    for (number, (reply, reason)) in refusals().into_iter().enumerate() {
+        let (id, topic, org) = (format!("s{number}"), fresh("detections"), receiver().await);
+        broker.create_source(&topic, 1, &[&id]).await;
+        org.answer_when(None, |_| true, reply);
+        let off = format!("streams.{number}.guard.refusals.enabled");
+        configuration = configuration.stream(&id, &topic, &org).set(&off, false);
+        let detections = (0..12).map(|n| detection(&n.to_string(), &user(n)));
+        wire.produce_all(&topic, detections).await;
+        streams.push((id, topic, org, reason));
+    }
+    let mut bridge = Bridge::start(&configuration).await;
+    for (id, topic, org, reason) in &streams {
+        wire.wait_committed(&configuration.group(id), topic, 12, ANSWER)
+            .await;
+        let letters = dead_letters(wire, topic, id).await;
+        assert_eq!(letters.len(), 12, "{reason}");
+        let of_reason = letters
+            .iter()
+            .filter(|l| l.header("setbridge-reason") == Some(reason));
+        assert_eq!(of_reason.count(), 12, "{reason}");
+        assert_eq!(org.tally().requests, 12, "{reason}: each was tried once");
+    }
+    bridge.drain().await;
+}
+
+#[tokio::test]
+async fn a_hundred_bad_records_of_ten_keys_hold_the_mapping() {
+    for broker in brokers() {
+        let (topic, wire, name) = (fresh("detections"), broker.wire(), broker.name());
+        broker.create_source(&topic, 1, &["okta"]).await;
+        let org = receiver().await;
+        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+        let bad = (0..120).map(|n| {
+            let detection = risk(&n.to_string(), &user(n % 10), "purple");
+            record(&detection)
+        });
+        wire.produce_all(&topic, bad).await;
+        let mut bridge = Bridge::start(&configuration).await;
+        bridge.held("okta", Some("mapping_suspect")).await;
+        assert_eq!(dead_letters(wire, &topic, "okta").await, [], "{name}");
+        assert_eq!(bridge.get("/readyz").await.0, 200, "{name}");
+        let group = configuration.group("okta");
+        let committed = wire.committed(&group, &topic).await;
+        assert_eq!(committed.values().sum::<i64>(), 0, "{name}");
+        bridge.drain().await;
+        assert_eq!(dead_letters(wire, &topic, "okta").await, [], "{name}");
+
+        // The operator looked: the records are bad indeed.
+        let off = configuration.set("streams.0.guard.records.enabled", false);
+        let mut bridge = Bridge::start(&off).await;
+        wire.wait_committed(&group, &topic, 120, ANSWER).await;
+        let letters = dead_letters(wire, &topic, "okta").await;
+        assert_eq!(letters.len(), 120, "{name}");
+        assert_eq!(org.tally().requests, 0, "{name}");
+        bridge.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn bad_records_of_one_key_alone_never_hold_the_mapping() {
+    let broker = &brokers()[0];
+    let (topic, wire) = (fresh("detections"), broker.wire());
+    broker.create_source(&topic, 1, &["okta"]).await;
+    let org = receiver().await;
+    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+    let bad = (0..150).map(|n| record(&risk(&n.to_string(), &user(1), "purple")));
+    let good = detection("good", &user(2));
+    wire.produce_all(&topic, bad.chain([good])).await;
+    let mut bridge = Bridge::start(&configuration).await;
+    wire.wait_committed(&configuration.group("okta"), &topic, 151, ANSWER)
+        .await;
+    let metrics = bridge.metrics().await;
+    assert_eq!(metrics.sum("setbridge_stream_holds_total", &[]), 0.0);
+    assert_eq!(dead_letters(wire, &topic, "okta").await.len(), 150);
+    assert_eq!(taken(&org).len(), 1);
+    bridge.drain().await;
+}
