@@ -12,5 +12,6 @@ mod bad_records;
 mod broker_selftest;
 mod guards;
 mod happy_path;
+mod holds;
 mod retries;
 mod support;
