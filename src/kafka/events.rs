@@ -31,6 +31,8 @@ pub struct NewSeat {
     pub partition: i32,
     /// The group's committed offset (the next to read), if there is one.
     pub committed: Option<i64>,
+    /// The offset of the first record to be read.
+    pub start: i64,
     /// The offset after the last record in the log at this moment.
     pub log_end: i64,
 }

@@ -87,6 +87,7 @@ impl Poller {
                 topic: name,
                 partition: *partition,
                 committed: start.committed,
+                start: start.offset,
                 log_end: start.log_end,
             });
         }

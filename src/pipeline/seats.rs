@@ -43,7 +43,7 @@ pub(super) struct Place {
     records: HashMap<i64, Tally>,
     /// Next storable offset, if it moved since it was last taken.
     storable: Option<i64>,
-    settled_up_to: Option<i64>,
+    settled_up_to: i64,
 }
 
 impl Place {
@@ -58,7 +58,7 @@ impl Place {
             tracker: OffsetTracker::new(),
             records: HashMap::new(),
             storable: None,
-            settled_up_to: seat.committed,
+            settled_up_to: seat.start,
         }
     }
 
@@ -120,7 +120,7 @@ impl Place {
         };
         if let Some(next) = self.tracker.settle(offset)? {
             self.storable = Some(next);
-            self.settled_up_to = Some(next);
+            self.settled_up_to = next;
         }
         Ok(Freed {
             sets: 0,
@@ -162,8 +162,8 @@ impl Place {
     }
 
     /// Records between the settled prefix and the log's end.
-    pub(super) fn lag(&self) -> Option<i64> {
-        self.settled_up_to.map(|next| (self.log_end - next).max(0))
+    pub(super) fn lag(&self) -> i64 {
+        (self.log_end - self.settled_up_to).max(0)
     }
 }
 

@@ -48,5 +48,5 @@ pub struct PartitionStatus {
     /// Number.
     pub partition: i32,
     /// Records between the settled prefix and the log's end.
-    pub lag: Option<i64>,
+    pub lag: i64,
 }

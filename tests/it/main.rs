@@ -13,5 +13,6 @@ mod broker_selftest;
 mod guards;
 mod happy_path;
 mod holds;
+mod operators;
 mod retries;
 mod support;

@@ -42,9 +42,7 @@ impl Desk {
         let mut partitions: Vec<PartitionStatus> = Vec::with_capacity(self.places.len());
         for place in self.places.values() {
             let lag = place.lag();
-            if lag.is_some() {
-                metrics.set_lag(&place.topic, place.partition, lag);
-            }
+            metrics.set_lag(&place.topic, place.partition, Some(lag));
             partitions.push(PartitionStatus {
                 topic: place.topic.to_string(),
                 partition: place.partition,
