@@ -8,11 +8,15 @@
     reason = "clippy.toml speaks of the service, not of its tests"
 )]
 
+mod authentication;
 mod bad_records;
 mod broker_selftest;
+mod draining;
 mod guards;
 mod happy_path;
 mod holds;
 mod operators;
+mod receiver_errors;
 mod retries;
+mod streams;
 mod support;

@@ -10,6 +10,8 @@ pub(crate) mod mock;
 pub(crate) mod node;
 pub(crate) mod receipts;
 pub(crate) mod tls;
+pub(crate) mod tls_front;
+pub(crate) mod token_endpoint;
 pub(crate) mod topics;
 pub(crate) mod used;
 pub(crate) mod wire;
