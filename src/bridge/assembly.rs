@@ -195,8 +195,9 @@ pub(super) async fn stream(
     ))
 }
 
-/// KIP-848: the broker decides; its default is 45 s.
-const KIP848_SESSION: std::time::Duration = std::time::Duration::from_secs(45);
+/// KIP-848: the broker decides, and does not tell. Its default is 45 s, but a group may have less; to be wary sooner
+/// costs one question to the group after a silence that is rare.
+const KIP848_SESSION: std::time::Duration = std::time::Duration::from_secs(6);
 
 /// The channels between poller and desk.
 #[expect(

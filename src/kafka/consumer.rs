@@ -89,9 +89,13 @@ pub struct Poller {
     /// that brings nothing new has to be taken up too, else it never ends.
     pub(super) unprepared: Option<Vec<(String, i32)>>,
     pub(super) prepare_at: Instant,
+    /// Somewhere the reading stopped outside of the log; when to look where.
+    pub(super) reposition_at: Option<Instant>,
     pub(super) paused: bool,
     /// The group was asked whether we are still a member, at this moment.
     pub(super) asked_group: Option<Instant>,
+    /// Losses that the desk has not heard of yet: until then no tick says that anything may be sent.
+    pub(super) unheard_losses: usize,
     /// The last misfortune with Kafka, until everything looks well again.
     trouble_at: Option<Instant>,
 }
@@ -114,8 +118,10 @@ impl Poller {
             places: HashMap::new(),
             unprepared: None,
             prepare_at: Instant::now(),
+            reposition_at: None,
             paused: false,
             asked_group: None,
+            unheard_losses: 0,
             trouble_at: None,
         }
     }
@@ -138,7 +144,8 @@ impl Poller {
                 .flat_map(|(_, of)| of.into_values().map(|place| place.seat))
                 .collect();
             self.unprepared = None;
-            self.tell(Notice::Lost(lost));
+            self.reposition_at = None;
+            self.lose(lost);
             self.tell(Notice::Fatal { error, final_one });
             if final_one {
                 return;
@@ -164,6 +171,7 @@ impl Poller {
                 return End::Stopped;
             }
             self.prepare_again(consumer);
+            self.reposition_again(consumer);
             self.look_again(consumer);
             if !self.room.has_space() && !self.paused {
                 let since = *full_since.get_or_insert_with(Instant::now);
@@ -200,7 +208,7 @@ impl Poller {
             if asked.elapsed() > Duration::from_secs(5) {
                 self.ask_group(consumer);
             }
-        } else {
+        } else if self.unheard_losses == 0 {
             self.membership.tick();
         }
     }
@@ -221,6 +229,7 @@ impl Poller {
                     store.insert(seat, next);
                 }
                 Ok(Order::Release(seats)) => release.extend(seats),
+                Ok(Order::Stopped) => self.unheard_losses = self.unheard_losses.saturating_sub(1),
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => break true,
                 Err(TryRecvError::Empty) => break false,
             }
@@ -339,7 +348,7 @@ impl Poller {
         }
         match code_of(error) {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
-                self.start_out_of_range(consumer)
+                self.reposition_at = Some(Instant::now());
             }
             Some(Code::PollExceeded) => tracing::error!(
                 "max.poll.interval.ms passed between two polls; the group dropped us"
@@ -360,7 +369,12 @@ impl Poller {
                     self.prepare_again(consumer);
                 }
                 Said::Revoke(partitions) => self.revoke(consumer, &partitions),
-                Said::Committed(list) => self.committed(list),
+                Said::Committed { list, asked } => {
+                    if asked {
+                        self.asked_group = None;
+                    }
+                    self.committed(list);
+                }
                 Said::CommitFailed(error) => self.commit_failed(&error),
                 Said::HighWatermark(topic, partition, log_end) => {
                     if let Some(seat) = self.seat(&topic, partition) {
@@ -374,8 +388,7 @@ impl Poller {
         None
     }
 
-    fn committed(&mut self, list: Vec<(String, i32, i64)>) {
-        self.asked_group = None;
+    fn committed(&self, list: Vec<(String, i32, i64)>) {
         let seats: Vec<_> = list
             .iter()
             .filter_map(|(topic, n, next)| Some((self.seat(topic, *n)?, *next)))
@@ -393,6 +406,11 @@ impl Poller {
 
     fn seat(&self, topic: &str, partition: i32) -> Option<Seat> {
         Some(self.places.get(topic)?.get(&partition)?.seat)
+    }
+
+    pub(super) fn lose(&mut self, seats: Vec<Seat>) {
+        self.unheard_losses += 1;
+        self.tell(Notice::Lost(seats));
     }
 
     pub(super) fn tell(&self, notice: Notice) {

@@ -20,12 +20,19 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::client::{self, Trouble};
 use super::token;
 
+/// Metadata of a commit that asks the group; kept with the offset, where nobody minds it.
+pub(super) const ASKED: &str = "still a member?";
+
 /// Something that librdkafka said, in order.
 #[derive(Debug)]
 pub(super) enum Said {
     Assign(Vec<(String, i32)>),
     Revoke(Vec<(String, i32)>),
-    Committed(Vec<(String, i32, i64)>),
+    Committed {
+        list: Vec<(String, i32, i64)>,
+        /// This commit asked the group whether we are still a member.
+        asked: bool,
+    },
     CommitFailed(KafkaError),
     HighWatermark(String, i32, i64),
     Global(Trouble, String),
@@ -142,8 +149,9 @@ impl ConsumerContext for Context {
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         match result {
             Ok(()) => {
-                let committed = offsets
-                    .elements()
+                let elements = offsets.elements();
+                let asked = elements.iter().any(|element| element.metadata() == ASKED);
+                let list = elements
                     .iter()
                     .filter_map(|element| match element.offset() {
                         Offset::Offset(next) if element.error().is_ok() => {
@@ -152,7 +160,7 @@ impl ConsumerContext for Context {
                         _ => None,
                     })
                     .collect();
-                self.say(Said::Committed(committed));
+                self.say(Said::Committed { list, asked });
             }
             // Nothing was stored since the last commit: no news.
             Err(error)

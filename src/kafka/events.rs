@@ -44,7 +44,8 @@ pub enum Notice {
     Assigned(Vec<NewSeat>),
     /// Partitions shall leave: finish what is on the wire, answer with [`Order::Release`].
     Revoking(Vec<Seat>),
-    /// Partitions are already somebody else's: stop at once, store nothing.
+    /// Partitions are already somebody else's: stop at once, store nothing, answer with [`Order::Stopped`]. Until then
+    /// nothing at all is sent.
     Lost(Vec<Seat>),
     /// The broker acknowledged a commit: per seat the next offset to read.
     Committed(Vec<(Seat, i64)>),
@@ -93,6 +94,8 @@ pub enum Order {
     },
     /// These seats are done: hand their partitions over.
     Release(Vec<Seat>),
+    /// Nothing more is sent about seats that were lost.
+    Stopped,
     /// Store what was ordered before, leave the group, end.
     Stop,
 }

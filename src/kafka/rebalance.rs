@@ -8,7 +8,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Trouble, code_of};
 use super::consumer::{ASK, Leaving, Place, Poller};
-use super::context::Context;
+use super::context::{ASKED, Context};
 use super::events::{NewSeat, Notice, Seat};
 use super::start;
 
@@ -44,7 +44,7 @@ impl Poller {
         partitions: &[(String, i32)],
         starts: &[start::Start],
     ) {
-        let mut list = TopicPartitionList::new();
+        let mut froms = Vec::with_capacity(partitions.len());
         let mut seats = Vec::with_capacity(partitions.len());
         for ((topic, partition), start) in partitions.iter().zip(starts) {
             self.next_seat += 1;
@@ -64,17 +64,7 @@ impl Poller {
                     stored: start.offset,
                 },
             );
-            if list
-                .add_partition_offset(topic, *partition, Offset::Offset(start.offset))
-                .is_err()
-            {
-                tracing::error!(
-                    topic,
-                    partition,
-                    offset = start.offset,
-                    "no valid offset to start at"
-                );
-            }
+            froms.push((topic.as_str(), *partition, start.offset));
             if start.lost > 0 {
                 self.tell(Notice::RecordsLost {
                     topic: Arc::clone(&name),
@@ -95,6 +85,18 @@ impl Poller {
         if !seats.is_empty() {
             self.tell(Notice::Assigned(seats));
         }
+        self.read_from(consumer, &froms);
+    }
+
+    /// Adds partitions to what is read, from these offsets on.
+    fn read_from(&self, consumer: &BaseConsumer<Context>, froms: &[(&str, i32, i64)]) {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition, offset) in froms {
+            let at = Offset::Offset(*offset);
+            if list.add_partition_offset(topic, *partition, at).is_err() {
+                tracing::error!(topic, partition, offset, "no valid offset to start at");
+            }
+        }
         let result = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&list),
             _ => consumer.assign(&list),
@@ -102,10 +104,14 @@ impl Poller {
         if let Err(error) = result {
             tracing::error!(%error, "the assignment was not taken up; the group will rebalance");
         }
-        if self.paused
-            && let Err(error) = consumer.pause(&list)
-        {
-            tracing::warn!(%error, "new partitions could not be paused");
+        // librdkafka keeps a partition paused that was paused when it left and comes back.
+        let result = if self.paused {
+            consumer.pause(&list)
+        } else {
+            consumer.resume(&list)
+        };
+        if let Err(error) = result {
+            tracing::warn!(%error, paused = self.paused, "new partitions could not be paused or resumed");
         }
     }
 
@@ -115,13 +121,12 @@ impl Poller {
         partitions: &[(String, i32)],
     ) {
         let lost = consumer.assignment_lost();
+        // What was assigned and not yet taken up is among these.
+        self.unprepared = None;
         let mut list = TopicPartitionList::new();
         let mut seats = Vec::new();
         for (topic, partition) in partitions {
             list.add_partition(topic, *partition);
-            if let Some(unprepared) = &mut self.unprepared {
-                unprepared.retain(|(t, n)| (t, n) != (topic, partition));
-            }
             if let Some(place) = self
                 .places
                 .get_mut(topic)
@@ -133,8 +138,9 @@ impl Poller {
         }
         if lost {
             self.asked_group = None;
-            self.tell(Notice::Lost(seats.clone()));
-            self.give_back(consumer, &seats);
+            self.lose(seats);
+            self.forget(&list);
+            self.unassign(consumer, &list);
         } else if seats.is_empty() {
             self.unassign(consumer, &list);
         } else {
@@ -151,34 +157,27 @@ impl Poller {
                 place.leaving = Leaving::Released;
             }
         }
-        let leaving = || {
-            self.places
-                .values()
-                .flat_map(|of| of.values())
-                .filter(|p| p.leaving != Leaving::No)
-        };
-        if leaving().all(|place| place.leaving == Leaving::Released) {
-            let all: Vec<Seat> = leaving().map(|place| place.seat).collect();
-            self.give_back(consumer, &all);
+        let mut list = TopicPartitionList::new();
+        for (topic, partition, place) in self.all_places() {
+            match place.leaving {
+                Leaving::No => {}
+                Leaving::Asked => return,
+                Leaving::Released => drop(list.add_partition(topic, partition)),
+            }
+        }
+        if list.count() > 0 {
+            self.forget(&list);
+            self.unassign(consumer, &list);
         }
     }
 
-    /// Gives partitions back at once.
-    pub(super) fn give_back(&mut self, consumer: &BaseConsumer<Context>, seats: &[Seat]) {
-        let mut list = TopicPartitionList::new();
-        for (topic, of) in &mut self.places {
-            of.retain(|partition, place| {
-                let goes = seats.contains(&place.seat);
-                if goes {
-                    list.add_partition(topic, *partition);
-                }
-                !goes
-            });
+    fn forget(&mut self, partitions: &TopicPartitionList) {
+        for element in partitions.elements() {
+            if let Some(of) = self.places.get_mut(element.topic()) {
+                of.remove(&element.partition());
+            }
         }
         self.places.retain(|_, of| !of.is_empty());
-        if list.count() > 0 {
-            self.unassign(consumer, &list);
-        }
     }
 
     pub(super) fn unassign(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) {
@@ -191,26 +190,74 @@ impl Poller {
         }
     }
 
-    /// A position outside of the log while reading: retention overtook us, or the topic was made anew. Each such
-    /// partition is given up and taken up again at the first record of the log, under a new seat.
-    pub(super) fn start_out_of_range(&mut self, consumer: &BaseConsumer<Context>) {
-        let places: Vec<(String, i32, i64, Seat)> = self
-            .all_places()
-            .map(|(topic, n, place)| (topic.to_owned(), n, place.next, place.seat))
-            .collect();
-        for (topic, partition, at, seat) in places {
-            let Ok((low, high)) = consumer.fetch_watermarks(&topic, partition, ASK) else {
-                continue;
-            };
-            if (low..=high).contains(&at) {
-                continue;
-            }
-            self.tell(Notice::Lost(vec![seat]));
-            self.give_back(consumer, &[seat]);
-            // As if the group had assigned it with a commit at the place that is no longer there.
-            let start = start::decide(Some(at), low, high, None);
-            self.seat_partitions(consumer, &[(topic, partition)], &[start]);
+    /// A position outside of the log while reading: retention overtook us, or the topic was made anew. librdkafka has
+    /// stopped reading there and does not say where, so each partition is looked at, until the broker has answered for
+    /// all. Not during a rebalance: librdkafka would take our word for its answer.
+    pub(super) fn reposition_again(&mut self, consumer: &BaseConsumer<Context>) {
+        let due = self.reposition_at.is_some_and(|at| at <= Instant::now());
+        let rebalances = self.unprepared.is_some()
+            || self
+                .all_places()
+                .any(|(_, _, place)| place.leaving != Leaving::No);
+        if !due || rebalances {
+            return;
         }
+        self.reposition_at = None;
+        let places: Vec<(String, i32, i64)> = self
+            .all_places()
+            .map(|(topic, n, place)| (topic.to_owned(), n, place.next))
+            .collect();
+        for (topic, partition, at) in places {
+            match consumer.fetch_watermarks(&topic, partition, ASK) {
+                Ok((low, high)) => self.reposition(consumer, (topic, partition), at, (low, high)),
+                Err(error) => {
+                    tracing::warn!(%error, topic, partition, "where the log begins is not known yet; asking again");
+                    self.reposition_at = Some(Instant::now() + PREPARE_AGAIN);
+                }
+            }
+        }
+    }
+
+    fn reposition(
+        &mut self,
+        consumer: &BaseConsumer<Context>,
+        (topic, partition): (String, i32),
+        at: i64,
+        (low, high): (i64, i64),
+    ) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&topic, partition);
+        self.unassign(consumer, &list);
+        let place = self
+            .places
+            .get_mut(&topic)
+            .and_then(|of| of.get_mut(&partition));
+        let Some(place) = place else { return };
+        if at <= high {
+            // The seat stays: what was read before is still settled under it, also when it is gone from the log.
+            place.next = at.max(low);
+            let (name, next) = (Arc::clone(&place.topic), place.next);
+            if at < low {
+                self.tell(Notice::RecordsLost {
+                    topic: name,
+                    partition,
+                    records: low.abs_diff(at),
+                });
+            }
+            self.read_from(consumer, &[(&topic, partition, next)]);
+            return;
+        }
+        // Another log: nothing that is known about the old one holds for it.
+        let seat = place.seat;
+        self.lose(vec![seat]);
+        self.forget(&list);
+        let start = start::Start {
+            offset: low,
+            committed: None,
+            log_end: 0,
+            lost: 0,
+        };
+        self.seat_partitions(consumer, &[(topic, partition)], &[start]);
     }
 
     pub(super) fn pause(&mut self, consumer: &BaseConsumer<Context>, pause: bool) {
@@ -241,13 +288,16 @@ impl Poller {
     }
 
     /// A commit carries the member's generation: a group that has moved on refuses it. The answer comes as
-    /// [`super::context::Said::Committed`] or [`super::context::Said::CommitFailed`]. Nothing new is committed by this.
+    /// [`super::context::Said::Committed`] or [`super::context::Said::CommitFailed`]. Nothing new is committed by this. The
+    /// commit is marked, because the answer to an older one, from before a long silence, proves nothing.
     pub(super) fn ask_group(&mut self, consumer: &BaseConsumer<Context>) {
         let mut list = TopicPartitionList::new();
         for (topic, partition, place) in self.all_places() {
             let offset = Offset::Offset(place.stored);
             if list.add_partition_offset(topic, partition, offset).is_err() {
                 tracing::error!(topic, partition, "no valid offset to ask the group with");
+            } else if let Some(mut element) = list.find_partition(topic, partition) {
+                element.set_metadata(ASKED);
             }
         }
         self.asked_group = Some(Instant::now());

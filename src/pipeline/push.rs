@@ -91,8 +91,14 @@ impl Stream {
             .await?
             .map_err(|_| LetGo)?;
         lease.wait(self.parts.pacer.turn()).await?;
-        lease.wait(self.parts.membership.sure()).await?;
-        let body = self.sign(draft, token, signed, pass).await?;
+        let body = loop {
+            lease.wait(self.parts.membership.sure()).await?;
+            let body = self.sign(draft, token, signed, pass).await?;
+            // The process may have been stopped while a signer worked.
+            if self.parts.membership.is_sure() {
+                break body;
+            }
+        };
         self.parts.metrics.in_flight.inc();
         let answer = lease.finish(self.parts.receiver.push(body)).await;
         self.parts.metrics.in_flight.dec();

@@ -11,12 +11,15 @@
 mod authentication;
 mod bad_records;
 mod broker_selftest;
+mod crash;
 mod draining;
 mod guards;
 mod happy_path;
 mod holds;
+mod members;
 mod operators;
 mod receiver_errors;
 mod retries;
 mod streams;
 mod support;
+mod zombie;

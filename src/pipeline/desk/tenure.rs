@@ -112,6 +112,8 @@ impl Desk {
         }
         self.withdraw(seats);
         seats.iter().for_each(|seat| self.remove(*seat));
+        // A poller that is gone lets nothing be sent.
+        let _ = self.inputs.orders.send(Order::Stopped);
     }
 
     /// Hands over the partitions that leave and have nothing under way any more.

@@ -102,6 +102,18 @@ impl Configuration {
         self
     }
 
+    /// KIP-848, where the broker decides about time-outs.
+    pub(crate) fn consumer_protocol(mut self) -> Configuration {
+        let kafka = self.tree["kafka"].as_object_mut().expect("a mapping");
+        kafka.remove("session_timeout");
+        kafka.insert("group_protocol".to_owned(), json!("consumer"));
+        let properties = self.tree["kafka"]["properties"].as_object_mut();
+        properties
+            .expect("a mapping")
+            .remove("heartbeat.interval.ms");
+        self
+    }
+
     /// Keeps the state in a file of the folder.
     pub(crate) fn sqlite(self) -> Configuration {
         let path = self.folder().join("state.sqlite").display().to_string();

@@ -8,6 +8,7 @@ pub(crate) mod configuration;
 pub(crate) mod exposition;
 pub(crate) mod mock;
 pub(crate) mod node;
+pub(crate) mod numbered;
 pub(crate) mod receipts;
 pub(crate) mod tls;
 pub(crate) mod tls_front;

@@ -305,6 +305,37 @@ impl Wire {
         }
     }
 
+    /// Waits until the group (of the classic protocol) is stable with so many members. The mock cluster cannot tell.
+    ///
+    /// # Panics
+    /// When it is not before [`ANSWER`] is over.
+    pub(crate) async fn wait_members(&self, group: &str, count: usize) {
+        let until = Instant::now() + ANSWER;
+        loop {
+            let name = group.to_owned();
+            let found = self.ask(move |consumer| {
+                let list = consumer.fetch_group_list(Some(&name), ANSWER)?;
+                let found = list.groups().iter().find(|found| found.name() == name);
+                Ok(found.map(|found| (found.state().to_owned(), found.members().len())))
+            });
+            let found = found
+                .await
+                .unwrap_or_else(|e| panic!("members of {group}: {e}"));
+            if found
+                .as_ref()
+                .is_some_and(|(state, n)| state == "Stable" && *n == count)
+            {
+                return;
+            }
+            assert!(
+                Instant::now() < until,
+                "{group}: {found:?}, not {count} members"
+            );
+            // Kafka has no event for it; this is the pause between two questions.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// The first error that a client of this listener is told, for tests of a refused TLS or SASL handshake.
     ///
     /// # Panics

@@ -1,0 +1,198 @@
+//! Several processes in one group: they come and go, orderly and not; nothing is lost and no subject goes back.
+
+use std::time::Duration;
+
+use setbridge::okta::simulator::{Reply, Simulator};
+
+use crate::support::bridge::Bridge;
+use crate::support::broker::{Broker, apache, brokers};
+use crate::support::configuration::{Configuration, receiver};
+use crate::support::fresh;
+use crate::support::numbered::{
+    all_taken, assert_whole_and_in_order, member, number_of, register, wave,
+};
+use crate::support::wire::Wire;
+
+struct Group {
+    wire: Wire,
+    topic: String,
+    org: Simulator,
+    common: Configuration,
+}
+
+impl Group {
+    async fn new(broker: &Broker, partitions: i32) -> Group {
+        let topic = fresh("detections");
+        broker.create_topic(&topic, partitions).await;
+        // On the mock cluster nobody can create it later.
+        let dead_letters = format!("{topic}.okta.dlq");
+        broker.create_topic(&dead_letters, partitions).await;
+        let org = receiver().await;
+        let common = Configuration::new(broker.wire()).stream("okta", &topic, &org);
+        register(&org, &common, &["a", "b", "c"]);
+        Group {
+            wire: broker.wire().clone(),
+            topic,
+            org,
+            common,
+        }
+    }
+
+    async fn start(&self, kid: &str) -> Bridge {
+        Bridge::start(&member(&self.common, kid)).await
+    }
+
+    async fn assigned(&self, bridge: &Bridge, partitions: f64) {
+        bridge
+            .metric(
+                "setbridge_partitions_assigned",
+                &[("stream", "okta")],
+                |n| n == partitions,
+            )
+            .await;
+    }
+
+    async fn produce(&self, users: usize, numbers: std::ops::Range<usize>) {
+        self.wire
+            .produce_all(&self.topic, wave(users, numbers))
+            .await;
+    }
+
+    async fn taken(&self, count: usize, bridges: &[&Bridge]) {
+        let logs = || bridges.iter().map(|b| b.log_text()).collect();
+        all_taken(&self.org, count, logs).await;
+    }
+}
+
+#[tokio::test]
+async fn a_member_without_partitions_takes_over() {
+    let Some(kafka) = apache() else { return };
+    let group = Group::new(&Broker::Apache(kafka), 1).await;
+    let mut a = group.start("a").await;
+    group.assigned(&a, 1.0).await;
+    group.produce(3, 0..2).await;
+    group.taken(6, &[&a]).await;
+    let mut b = group.start("b").await;
+    group
+        .wire
+        .wait_members(&group.common.group("okta"), 2)
+        .await;
+    group.produce(3, 2..4).await;
+    group.taken(12, &[&a, &b]).await;
+    a.drain().await;
+    group.produce(3, 4..6).await;
+    group.taken(18, &[&a, &b]).await;
+    assert_whole_and_in_order(&group.org, 3, 6);
+    assert_eq!(group.org.tally().repeats, 0);
+    b.drain().await;
+}
+
+/// A member joins while SETs are on the wire, leaves again, and what it had comes back.
+async fn come_and_go(broker: &Broker, protocol: &str) {
+    const USERS: usize = 24;
+    let mut group = Group::new(broker, 6).await;
+    if protocol == "consumer" {
+        group.common = group.common.consumer_protocol();
+    }
+    let slow = Reply::Judge.after(Duration::from_millis(40));
+    group.org.answer_when(None, |_| true, slow);
+    let mut a = group.start("a").await;
+    group.assigned(&a, 6.0).await;
+    group.produce(USERS, 0..10).await;
+    group.taken(USERS, &[&a]).await;
+    // Joins while work is in flight.
+    let mut b = group.start("b").await;
+    group.assigned(&b, 3.0).await;
+    group.assigned(&a, 3.0).await;
+    group.produce(USERS, 10..20).await;
+    group.taken(12 * USERS, &[&a, &b]).await;
+    // Leaves in order while work is in flight.
+    a.drain().await;
+    group.assigned(&b, 6.0).await;
+    group.produce(USERS, 20..25).await;
+    group.taken(22 * USERS, &[&a, &b]).await;
+    // A third one comes, the second one is gone as by a power cut.
+    let mut c = group.start("c").await;
+    group.assigned(&c, 3.0).await;
+    group.produce(USERS, 25..35).await;
+    group.taken(27 * USERS, &[&b, &c]).await;
+    b.crash().await;
+    group.assigned(&c, 6.0).await;
+    group.taken(35 * USERS, &[&b, &c]).await;
+    assert_whole_and_in_order(&group.org, USERS, 35);
+    let total = i64::try_from(35 * USERS).unwrap();
+    let of = group.common.group("okta");
+    let deadline = crate::support::bridge::SOON;
+    group
+        .wire
+        .wait_committed(&of, &group.topic, total, deadline)
+        .await;
+    c.drain().await;
+}
+
+#[tokio::test]
+async fn members_come_and_go_in_the_classic_protocol() {
+    for broker in brokers() {
+        come_and_go(&broker, "classic").await;
+    }
+}
+
+#[tokio::test]
+async fn members_come_and_go_in_the_consumer_protocol() {
+    let Some(kafka) = apache() else { return };
+    come_and_go(&Broker::Apache(kafka), "consumer").await;
+}
+
+/// A partition that left and came back is read again, also when it was paused on the way out.
+#[tokio::test]
+async fn partitions_that_come_back_are_read() {
+    for broker in brokers() {
+        let group = Group::new(&broker, 4).await;
+        let mut a = group.start("a").await;
+        group.assigned(&a, 4.0).await;
+        group.produce(12, 0..2).await;
+        group.taken(24, &[&a]).await;
+        let mut b = group.start("b").await;
+        group.assigned(&b, 2.0).await;
+        group.produce(12, 2..4).await;
+        group.taken(48, &[&a, &b]).await;
+        b.drain().await;
+        group.assigned(&a, 4.0).await;
+        group.produce(12, 4..6).await;
+        group.taken(72, &[&a, &b]).await;
+        assert_whole_and_in_order(&group.org, 12, 6);
+        a.drain().await;
+    }
+}
+
+/// While a SET of a leaving partition is on the wire, nobody else gets any partition of the same revoke.
+#[tokio::test]
+async fn a_revoke_is_answered_when_all_of_it_is_done() {
+    let Some(kafka) = apache() else { return };
+    let broker = Broker::Apache(kafka);
+    let group = Group::new(&broker, 4).await;
+    // Users of every partition; one SET of "a" is answered late, so its partition leaves late.
+    let slow = Reply::Judge.after(Duration::from_secs(4));
+    let rule = group.org.answer_when(None, |_| true, slow);
+    let mut a = group.start("a").await;
+    group.assigned(&a, 4.0).await;
+    group.produce(12, 0..2).await;
+    a.metric("setbridge_requests_in_flight", &[], |n| n == 12.0)
+        .await;
+    group.org.withdraw(rule);
+    let mut b = group.start("b").await;
+    group.assigned(&b, 2.0).await;
+    group.taken(24, &[&a, &b]).await;
+    assert_whole_and_in_order(&group.org, 12, 2);
+    let senders: std::collections::BTreeSet<_> = group.org.log(|log| {
+        let firsts = log.received.iter().filter(|r| number_of(r).1 == 0);
+        firsts.map(|r| r.kid.clone()).collect()
+    });
+    assert_eq!(
+        senders.len(),
+        1,
+        "what was on the wire was answered to a: {senders:?}"
+    );
+    a.drain().await;
+    b.drain().await;
+}

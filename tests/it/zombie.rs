@@ -1,0 +1,137 @@
+//! A member that was stopped until the group gave its partitions away, and then goes on: it must not send what it still
+//! has in memory, for the new owner may have sent newer SETs about the same subjects.
+
+use std::time::{Duration, SystemTime};
+
+use setbridge::okta::simulator::{Reply, Simulator};
+
+use crate::support::bridge::{Bridge, SOON};
+use crate::support::broker::apache;
+use crate::support::configuration::{Configuration, receiver};
+use crate::support::fresh;
+use crate::support::numbered::{all_taken, assert_whole_and_in_order, member, register, wave};
+
+const USERS: usize = 40;
+
+fn sent_by(org: &Simulator, kid: &str, since: SystemTime) -> usize {
+    org.log(|log| {
+        let theirs = log
+            .received
+            .iter()
+            .filter(|r| r.kid.as_deref() == Some(kid));
+        theirs.filter(|r| r.wall > since).count()
+    })
+}
+
+/// `settled`: the stopped member has delivered and committed something before.
+async fn woken(settled: bool, consumer_protocol: bool) {
+    let Some(kafka) = apache() else { return };
+    let (wire, topic) = (kafka.wire(), fresh("detections"));
+    wire.create_topic(&topic, 1, &[]).await;
+    let org = receiver().await;
+    let mut common = Configuration::new(wire)
+        .stream("okta", &topic, &org)
+        .set("kafka.session_timeout", "2s");
+    if consumer_protocol {
+        common = common.consumer_protocol();
+    }
+    register(&org, &common, &["a", "b"]);
+    let group = common.group("okta");
+    let assigned = [("stream", "okta")];
+    let mut a = Bridge::start(&member(&common, "a")).await;
+    a.metric("setbridge_partitions_assigned", &assigned, |n| n == 1.0)
+        .await;
+    let mut numbers = 0;
+    if settled {
+        wire.produce_all(&topic, wave(USERS, 0..1)).await;
+        let all = i64::try_from(USERS).unwrap();
+        wire.wait_committed(&group, &topic, all, SOON).await;
+        numbers = 1;
+    }
+    // Some are on the wire, some wait for a place there, some behind one about their subject. None is just between its
+    // last check and the wire: there a stop can always be, and what it lets through is on the wire already.
+    org.answer_when(
+        None,
+        |_| true,
+        Reply::status(503).after(Duration::from_secs(1)),
+    );
+    wire.produce_all(&topic, wave(USERS, numbers..numbers + 2))
+        .await;
+    a.metric("setbridge_requests_in_flight", &assigned, |n| n == 32.0)
+        .await;
+    a.stop();
+    org.recover();
+    let mut b = Bridge::start(&member(&common, "b")).await;
+    b.metric("setbridge_partitions_assigned", &assigned, |n| n == 1.0)
+        .await;
+    numbers += 2;
+    all_taken(&org, numbers * USERS, || b.log_text()).await;
+    wire.produce_all(&topic, wave(USERS, numbers..numbers + 1))
+        .await;
+    numbers += 1;
+    all_taken(&org, numbers * USERS, || b.log_text()).await;
+    let all = i64::try_from(numbers * USERS).unwrap();
+    wire.wait_committed(&group, &topic, all, SOON).await;
+    let woken = SystemTime::now();
+    a.cont();
+    let lost = [("stream", "okta"), ("kind", "lost")];
+    a.metric("setbridge_rebalances_total", &lost, |n| n == 1.0)
+        .await;
+    // It is a member again once it takes over from the other one.
+    wire.produce_all(&topic, wave(USERS, numbers..numbers + 1))
+        .await;
+    numbers += 1;
+    all_taken(&org, numbers * USERS, || b.log_text()).await;
+    assert_eq!(sent_by(&org, "a", woken), 0, "{}", a.log_text());
+    let all = i64::try_from(numbers * USERS).unwrap();
+    wire.wait_committed(&group, &topic, all, SOON).await;
+    b.drain().await;
+    a.metric("setbridge_partitions_assigned", &assigned, |n| n == 1.0)
+        .await;
+    wire.produce_all(&topic, wave(USERS, numbers..numbers + 1))
+        .await;
+    numbers += 1;
+    all_taken(&org, numbers * USERS, || a.log_text()).await;
+    assert_whole_and_in_order(&org, USERS, numbers);
+    a.drain().await;
+}
+
+#[tokio::test]
+async fn a_woken_member_sends_nothing() {
+    woken(true, false).await;
+}
+
+#[tokio::test]
+async fn a_woken_member_that_never_settled_anything_sends_nothing() {
+    woken(false, false).await;
+}
+
+#[tokio::test]
+async fn a_woken_member_of_the_consumer_protocol_sends_nothing() {
+    woken(true, true).await;
+}
+
+/// A stop that is shorter than the session changes nothing.
+#[tokio::test]
+async fn a_short_stop_costs_nothing() {
+    let Some(kafka) = apache() else { return };
+    let (wire, topic) = (kafka.wire(), fresh("detections"));
+    wire.create_topic(&topic, 1, &[]).await;
+    let org = receiver().await;
+    let configuration = Configuration::new(wire)
+        .stream("okta", &topic, &org)
+        .set("kafka.session_timeout", "30s");
+    let mut bridge = Bridge::start(&configuration).await;
+    wire.produce_all(&topic, wave(5, 0..1)).await;
+    all_taken(&org, 5, || bridge.log_text()).await;
+    bridge.stop();
+    wire.produce_all(&topic, wave(5, 1..2)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    bridge.cont();
+    all_taken(&org, 10, || bridge.log_text()).await;
+    let metrics = bridge.metrics().await;
+    let lost = [("kind", "lost")];
+    assert_eq!(metrics.sum("setbridge_rebalances_total", &lost), 0.0);
+    assert_eq!(org.tally().repeats, 0);
+    bridge.drain().await;
+}
