@@ -124,7 +124,8 @@ pub(super) fn public_router(config: &Config, keys: &Arc<KeyRing>) -> Result<Rout
             keys: Arc::clone(keys),
         })
         .collect();
-    transmitter::router(&publications).map_err(|error| StartError::System(error.to_string()))
+    transmitter::router(&publications, config.transmitter.max_age)
+        .map_err(|error| StartError::System(error.to_string()))
 }
 
 pub(super) async fn stream(

@@ -19,6 +19,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -38,10 +39,6 @@ pub const JWKS_PATH: &str = "/jwks.json";
 /// Where the SSF metadata is; an issuer's path comes behind it.
 pub const METADATA_PATH: &str = "/.well-known/ssf-configuration";
 
-/// How long a receiver or a proxy may keep an answer. Short beside any sensible time between
-/// publishing a key and using it, and long enough to spare us a request per token.
-const CACHE: &str = "public, max-age=60";
-
 /// One issuer and what is published for it.
 #[derive(Debug, Clone)]
 pub struct Publication {
@@ -53,12 +50,13 @@ pub struct Publication {
     pub keys: Arc<KeyRing>,
 }
 
-/// The public routes. One issuer may be listed many times (many streams), with the same `jwks_uri`.
+/// The public routes. One issuer may be listed many times (many streams), with the same `jwks_uri`. A receiver or a
+/// proxy may keep an answer for `max_age`: shorter than the time between publishing a key and using it.
 ///
 /// # Errors
 /// [`MetadataError`] about the first publication that cannot be served.
-pub fn router(publications: &[Publication]) -> Result<Router, MetadataError> {
-    let published = Published::new(publications)?;
+pub fn router(publications: &[Publication], max_age: Duration) -> Result<Router, MetadataError> {
+    let published = Published::new(publications, max_age)?;
     Ok(Router::new()
         .route(JWKS_PATH, get(jwks))
         .route(METADATA_PATH, get(metadata))
@@ -68,6 +66,8 @@ pub fn router(publications: &[Publication]) -> Result<Router, MetadataError> {
 
 /// What the routes answer from.
 struct Published {
+    /// `Cache-Control` of every answer.
+    cache: String,
     rings: Vec<Arc<KeyRing>>,
     /// Metadata path → issuers with that path; they differ by host.
     issuers: BTreeMap<String, Vec<Issuer>>,
@@ -80,8 +80,9 @@ struct Issuer {
 }
 
 impl Published {
-    fn new(publications: &[Publication]) -> Result<Self, MetadataError> {
+    fn new(publications: &[Publication], max_age: Duration) -> Result<Self, MetadataError> {
         let mut published = Self {
+            cache: format!("public, max-age={}", max_age.as_secs()),
             rings: Vec::new(),
             issuers: BTreeMap::new(),
         };
@@ -156,17 +157,19 @@ fn json<T: serde::Serialize>(value: &T) -> Bytes {
         .unwrap_or_default()
 }
 
-fn answer(document: Bytes) -> Response {
-    // application/json and not application/jwk-set+json: Okta asks for it (CONTRACTS §2.2).
-    let headers = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CACHE_CONTROL, CACHE),
-    ];
-    (headers, document).into_response()
+impl Published {
+    fn answer(&self, document: Bytes) -> Response {
+        // application/json and not application/jwk-set+json: Okta asks for it (CONTRACTS §2.2).
+        let headers = [
+            (header::CONTENT_TYPE, "application/json"),
+            (header::CACHE_CONTROL, self.cache.as_str()),
+        ];
+        (headers, document).into_response()
+    }
 }
 
 async fn jwks(State(published): State<Arc<Published>>) -> Response {
-    answer(json(&published.jwks()))
+    published.answer(json(&published.jwks()))
 }
 
 async fn metadata(
@@ -178,7 +181,7 @@ async fn metadata(
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
     match published.metadata(uri.path(), host) {
-        Some(issuer) => answer(issuer.document.clone()),
+        Some(issuer) => published.answer(issuer.document.clone()),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

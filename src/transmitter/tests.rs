@@ -1,7 +1,7 @@
 //! Over real TCP, by a plain HTTP client.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,7 +42,7 @@ impl Server {
     async fn start(limits: Limits, publications: &[Publication]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
         let address = listener.local_addr().expect("address").to_string();
-        let router = router(publications).expect("router");
+        let router = router(publications, Duration::from_secs(90)).expect("router");
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(serve_within(limits, listener, router, async move {
             let _ = stopped.await;
@@ -75,7 +75,7 @@ impl Server {
         let (status, head, body) = self.ask("GET", path, "localhost").await;
         if status == 200 {
             assert!(head.contains("content-type: application/json"), "{head}");
-            assert!(head.contains("cache-control: public, max-age=60"), "{head}");
+            assert!(head.contains("cache-control: public, max-age=90"), "{head}");
         }
         (status, serde_json::from_str(&body).unwrap_or_default())
     }
@@ -333,11 +333,17 @@ fn issuers_that_cannot_be_published_are_refused() {
         publication("https://h.example", &keys),
         publication("https://h.example/", &keys),
     ];
-    assert!(matches!(router(&twice), Err(MetadataError::SamePlace(..))));
+    assert!(matches!(
+        router(&twice, Duration::ZERO),
+        Err(MetadataError::SamePlace(..))
+    ));
     let mut other = publication("https://h.example", &keys);
     other.jwks_uri = Some("https://cdn.example/k.json".to_owned());
     let two = [publication("https://h.example", &keys), other];
-    assert!(matches!(router(&two), Err(MetadataError::TwoJwksUris(_))));
+    assert!(matches!(
+        router(&two, Duration::ZERO),
+        Err(MetadataError::TwoJwksUris(_))
+    ));
 
     let named = |name: &str| {
         let source = KeySource {
@@ -350,7 +356,9 @@ fn issuers_that_cannot_be_published_are_refused() {
         publication("https://one.example", &named("rsa-2048.pkcs8.pem")),
         publication("https://two.example", &named("rsa-3072.pkcs1.pem")),
     ];
-    assert!(matches!(router(&clash), Err(MetadataError::SharedKid(kid)) if kid == "k1"));
+    assert!(
+        matches!(router(&clash, Duration::ZERO), Err(MetadataError::SharedKid(kid)) if kid == "k1")
+    );
 }
 
 #[test]

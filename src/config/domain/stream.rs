@@ -213,7 +213,7 @@ pub enum ClientCredential {
     Secret(Secret),
     /// `private_key_jwt` (RFC 7523).
     PrivateKey {
-        /// PEM or JWK.
+        /// PEM, PKCS#8 or PKCS#1.
         file: PathBuf,
         /// `kid` of the assertion, when the server wants one.
         kid: Option<String>,

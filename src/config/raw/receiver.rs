@@ -96,7 +96,7 @@ pub(crate) struct RawOAuth2 {
     /// Its secret. Either this or `private_key_file`.
     #[serde(skip_serializing)]
     pub(crate) client_secret: Option<RawSecret>,
-    /// Its private key (`private_key_jwt`): PEM or JWK.
+    /// Its private key (`private_key_jwt`), PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) private_key_file: Option<PathText>,
     /// `kid` of the assertions that the private key signs.
