@@ -1,7 +1,7 @@
 //! From the configuration's types to the parts of a running stream: the one place that knows both sides.
 
 mod dead_letter_topics;
-mod receiver;
+pub(super) mod receiver;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
@@ -58,8 +58,9 @@ pub(super) struct Built {
     pub(super) view: StreamView,
 }
 
-pub(super) fn common(config: &Config, metrics: Metrics) -> Result<Common, StartError> {
-    let sources: Vec<KeySource> = config
+/// The key files in the order of the configuration.
+pub(super) fn key_sources(config: &Config) -> Vec<KeySource> {
+    config
         .signing
         .keys
         .iter()
@@ -69,8 +70,11 @@ pub(super) fn common(config: &Config, metrics: Metrics) -> Result<Common, StartE
             source.published_only = key.published_only;
             source
         })
-        .collect();
-    let keys = Arc::new(KeyRing::load(&sources).map_err(StartError::Keys)?);
+        .collect()
+}
+
+pub(super) fn common(config: &Config, metrics: Metrics) -> Result<Common, StartError> {
+    let keys = Arc::new(KeyRing::load(&key_sources(config)).map_err(StartError::Keys)?);
     let signer = Signer::start(config.signing.threads.get())
         .map_err(|error| StartError::System(error.to_string()))?;
     let state = StateStore::open(&state_settings(&config.state), system_clock())

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Console, Exit, LogArgs, OverrideArgs};
+use crate::bridge::files;
 use crate::config::{Environment, Files, Sources, load};
 
 /// Arguments of `check`.
@@ -14,7 +15,7 @@ pub struct CheckArgs {
     /// Configuration files
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Leave the files alone that the configuration names (secrets), which this machine lacks
+    /// Leave the files alone that the configuration names (keys, certificates, secrets), which this machine lacks
     #[arg(long)]
     pub skip_files: bool,
     /// What goes over each file.
@@ -39,7 +40,18 @@ pub(super) fn check(
     };
     let mut exit = Exit::Done;
     for file in &args.files {
-        match load(file, &sources) {
+        let loaded = load(file, &sources).and_then(|config| {
+            let mistakes = match args.skip_files {
+                true => Vec::new(),
+                false => files::mistakes(&config),
+            };
+            if mistakes.is_empty() {
+                Ok(config)
+            } else {
+                Err(mistakes)
+            }
+        });
+        match loaded {
             Ok(config) => {
                 let streams = config.streams.len();
                 let plural = if streams == 1 { "" } else { "s" };

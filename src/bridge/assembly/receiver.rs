@@ -9,7 +9,7 @@ use crate::delivery::receiver::{ClientCertificate, ProxySettings};
 use crate::delivery::target::TargetUrl;
 use crate::secret::Secret;
 
-pub(super) fn settings(
+pub(in crate::bridge) fn settings(
     config: &ReceiverConfig,
     retry: &RetryConfig,
 ) -> Result<ReceiverSettings, String> {

@@ -19,6 +19,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::mistake::Mistake;
+use super::tree::Places;
 use crate::secret::Secret;
 
 pub use stream::*;
@@ -44,6 +46,21 @@ pub struct Config {
     pub streams: Vec<StreamConfig>,
     /// SHA-256 over the effective configuration without secrets: replicas compare it.
     pub hash: ConfigHash,
+    /// Where each part was written.
+    pub(super) places: Places,
+}
+
+impl Config {
+    /// A mistake that only the use of a value shows, at the place where the value was written. `at` is its JSON pointer.
+    #[must_use]
+    pub fn mistake(
+        &self,
+        at: &str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Mistake {
+        Mistake::at(self.places.value(at), at, message, mend)
+    }
 }
 
 /// SHA-256 over the effective configuration (defaults filled in, secrets left out).

@@ -106,6 +106,7 @@ fn assemble(raw: &RawConfig, checker: &mut Checker<'_>) -> Option<Config> {
         log: log?,
         streams,
         hash: fingerprint::config_hash(raw),
+        places: checker.places.clone(),
     })
 }
 

@@ -1,0 +1,130 @@
+//! What `setbridge check` can tell about the files that a configuration names: they are read as a start would read
+//! them, and nothing is started. No network: librdkafka is given no broker.
+
+use std::path::Path;
+
+use rdkafka::consumer::{BaseConsumer, DefaultConsumerContext};
+
+use super::assembly;
+use crate::config::{AuthConfig, Config, Mistake, ReceiverConfig, StateConfig};
+use crate::delivery::Receiver;
+use crate::delivery::receiver::ReceiverError;
+use crate::kafka::client::KafkaClient;
+use crate::signing::{KeyError, KeyRing};
+use crate::telemetry::chain;
+
+/// Every file of `config` that a start would refuse, at the key that names it. Blocking.
+#[must_use]
+pub fn mistakes(config: &Config) -> Vec<Mistake> {
+    let mut found = Vec::from_iter(kafka(config));
+    found.extend(signing(config));
+    found.extend(state(config));
+    for (index, stream) in config.streams.iter().enumerate() {
+        let Err((key, message, mend)) = receiver(stream) else {
+            continue;
+        };
+        let at = format!("/streams/{index}/receiver{key}");
+        found.push(config.mistake(&at, message, mend));
+    }
+    found
+}
+
+/// librdkafka reads CA, certificate and key files when a client is made.
+fn kafka(config: &Config) -> Option<Mistake> {
+    let kafka = &config.kafka;
+    let properties = kafka.properties.iter();
+    let properties = properties.map(|(name, value)| (name.clone(), value.reveal().to_owned()));
+    let client = KafkaClient::new("", &kafka.client_id, properties);
+    let made = client
+        .config()
+        .set("group.id", "check")
+        .create::<BaseConsumer<DefaultConsumerContext>>();
+    let error = made.err()?;
+    let mend =
+        "mend the file or the property that librdkafka names, and see that this user may read it";
+    Some(config.mistake("/kafka/properties", error.to_string(), mend))
+}
+
+fn signing(config: &Config) -> Vec<Mistake> {
+    let Err(errors) = KeyRing::load(&assembly::key_sources(config)) else {
+        return Vec::new();
+    };
+    let keys = &config.signing.keys;
+    let mistake = |error: &KeyError| {
+        let at = keys
+            .iter()
+            .position(|key| Some(key.file.as_path()) == error.path());
+        let at = at.map_or_else(
+            || "/signing/keys".to_owned(),
+            |index| format!("/signing/keys/{index}/file"),
+        );
+        let text = error.to_string();
+        // Every message of `KeyError` is what is wrong, a semicolon, and the mend.
+        let (message, mend) = text
+            .split_once("; ")
+            .unwrap_or((&text, "give an RSA private key as PEM or JWK"));
+        config.mistake(&at, message, mend)
+    };
+    errors.iter().map(mistake).collect()
+}
+
+fn state(config: &Config) -> Option<Mistake> {
+    let StateConfig::Sqlite { path, .. } = &config.state else {
+        return None;
+    };
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())?;
+    let message = format!("the folder {} does not exist", folder.display());
+    (!folder.is_dir())
+        .then(|| config.mistake("/state/path", message, "make it, or choose another path"))
+}
+
+/// The key below the receiver, what is wrong with it, and the mend.
+type Fault = (&'static str, String, &'static str);
+
+fn receiver(stream: &crate::config::StreamConfig) -> Result<(), Fault> {
+    let config = &stream.receiver;
+    let settings = assembly::receiver::settings(config, &stream.retry).map_err(|message| {
+        let key = match config.auth {
+            AuthConfig::OAuth2 { .. } => "/auth/oauth2/private_key_file",
+            _ => "/auth",
+        };
+        let mend = "give an RSA private key of 2048 bits or more as PEM, which this user may read";
+        (key, message, mend)
+    })?;
+    let error = match Receiver::new(settings) {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    let (key, mend) = match &error {
+        ReceiverError::File { path, .. } => (
+            key_of(config, path),
+            "mend the path, and see that this user may read it",
+        ),
+        ReceiverError::CaFile { .. } => ("/tls/ca_file", "give certificates as PEM"),
+        ReceiverError::ClientCertificate { .. } => (
+            "/tls/certificate_file",
+            "give the certificate, the leaf first, and its key, both as PEM and not encrypted",
+        ),
+        ReceiverError::Proxy => ("/proxy", "write http://host:port"),
+        ReceiverError::Auth(_) => ("/auth", "mend the file or its content"),
+        ReceiverError::Client(_) => (
+            "/tls",
+            "install the system's certificates (ca-certificates), or set ca_file",
+        ),
+    };
+    Err((key, chain(&error), mend))
+}
+
+/// The key that names this file.
+fn key_of(config: &ReceiverConfig, path: &Path) -> &'static str {
+    let client = config.tls.client.as_ref();
+    if config.tls.ca_file.as_deref() == Some(path) {
+        "/tls/ca_file"
+    } else if client.is_some_and(|client| client.key_file == path) {
+        "/tls/key_file"
+    } else {
+        "/tls/certificate_file"
+    }
+}
