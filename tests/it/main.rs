@@ -11,6 +11,7 @@
 mod authentication;
 mod bad_records;
 mod broker_selftest;
+mod cli;
 mod crash;
 mod draining;
 mod guards;
@@ -18,6 +19,7 @@ mod happy_path;
 mod holds;
 mod members;
 mod operators;
+mod purity;
 mod receiver_errors;
 mod retries;
 mod streams;
