@@ -13,6 +13,7 @@ mod bad_records;
 mod broker_selftest;
 mod cli;
 mod crash;
+mod docs;
 mod draining;
 mod guards;
 mod happy_path;
