@@ -123,3 +123,15 @@ fn the_set_imports_nothing_of_ours() {
         }
     }
 }
+
+#[test]
+fn unsafe_code_is_in_one_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    sources(&root.join("src"), &mut found);
+    found.retain(|path| {
+        let text = fs::read_to_string(path).unwrap();
+        code(&text).any(|line| line.contains("unsafe_code"))
+    });
+    assert_eq!(found, [root.join("src/ffi.rs")]);
+}
