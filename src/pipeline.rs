@@ -6,8 +6,8 @@
 //!                                          settle ← flush ← remember ← (dead letter) ←─┘
 //! ```
 //!
-//! [`desk`] owns what has an order: the lanes, the offsets, the partitions. It takes records in, starts one
-//! [`journey`] per SET whose turn it is, and settles. A journey is [`deliver`] below, or [`lay_aside`] for what could not
+//! `desk` owns what has an order: the lanes, the offsets, the partitions. It takes records in, starts one
+//! `journey` per SET whose turn it is, and settles. A journey is `deliver` below, or `lay_aside` for what could not
 //! become a SET. Nothing is settled before its outcome is final, and no offset is stored before the state has flushed.
 
 mod desk;

@@ -1,4 +1,4 @@
-//! One POST → one [`Verdict`](verdict::Verdict), and what follows from it.
+//! One POST → one [`Verdict`], and what follows from it.
 //!
 //! | module | what it is for |
 //! |---|---|

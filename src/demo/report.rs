@@ -43,7 +43,7 @@ pub struct Report {
     pub seconds: f64,
     /// SETs of the backlog per second.
     pub sets_per_second: f64,
-    /// See [`Latency`].
+    /// In milliseconds.
     pub latency_ms: Latency,
     #[serde(skip)]
     faults: Vec<String>,

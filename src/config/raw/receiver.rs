@@ -13,7 +13,7 @@ pub(crate) struct RawReceiver {
     /// The protocol: `rfc8935` is push-based SET delivery, which Okta speaks.
     #[serde(default = "default_kind")]
     pub(crate) kind: ReceiverKind,
-    /// Where SETs are posted; for Okta https://<org>/security/api/v1/security-events.
+    /// Where SETs are posted; for Okta `https://ORG/security/api/v1/security-events`.
     pub(crate) url: String,
     /// How we authenticate; default not at all (Okta: the signature is the credential).
     #[serde(default)]
