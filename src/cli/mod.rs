@@ -16,6 +16,8 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
+use crate::signing;
+
 pub use args::{ConfigArgs, LogArgs, OverrideArgs};
 pub use exit::Exit;
 
@@ -69,6 +71,8 @@ pub struct Console<'a> {
 
 /// Runs the command that the arguments name; the first is the program's own name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
+    // Before anything can sign: `jsonwebtoken` settles on a provider at its first use.
+    signing::provider::install();
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let mut console = Console {
         out: &mut out,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{ConfigArgs, Console, Exit, LogArgs};
-use crate::bridge::{Bridge, BridgeEnd, StartError};
+use crate::bridge::{Bridge, BridgeEnd, StartError, files};
 use crate::config::Config;
 use crate::shutdown::{Shutdown, Signals};
 use crate::telemetry;
@@ -25,6 +25,14 @@ pub(super) fn run(args: &RunArgs, log: &LogArgs, console: &mut Console<'_>) -> i
         Ok(config) => config,
         Err(exit) => return Ok(exit),
     };
+    // As `check` does: a fault of a file is told with its key and its mend, and before anything starts.
+    let mistakes = files::mistakes(&config);
+    if !mistakes.is_empty() {
+        for mistake in &mistakes {
+            writeln!(console.err, "{mistake}")?;
+        }
+        return Ok(Exit::Config);
+    }
     if let Err(error) = telemetry::start(&config.log) {
         writeln!(console.err, "error: {}", telemetry::chain(&error))?;
         return Ok(Exit::Software);

@@ -194,7 +194,7 @@ fn named_loop(
             checker.wrong::<()>(
                 &child(&child(at, "topics"), index),
                 format!("{name} has the name of {what} of the stream {writer}"),
-                "read the source topics; `setbridge dlq replay` is for dead letters",
+                "read the source topics: what setbridge writes there would come back to it",
             );
         }
     }

@@ -48,7 +48,7 @@ fn streams() {
             "topics: [detections]",
             "topics: [det.okta.dlq]",
             "f:9:14: streams[0].topics[0]: det.okta.dlq has the name of a dead-letter topic of the stream okta",
-            "dlq replay",
+            "would come back",
         ),
         (
             "topics: [detections]",
