@@ -234,6 +234,7 @@ fn wire(
     );
     let status = Arc::new(Mutex::new(StreamStatus {
         id: stream.id.to_string(),
+        mode: stream.mode.as_str(),
         ..StreamStatus::default()
     }));
     let inputs = DeskInputs {

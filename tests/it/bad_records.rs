@@ -81,7 +81,7 @@ async fn poison_is_a_dead_letter_and_the_next_record_is_delivered() {
         assert_eq!(org.tally().requests, 1, "nothing raw was pushed");
         let mut letters = dead_letters(wire, &topic, "okta").await;
         assert_eq!(letters.len(), poison.len(), "{}", broker.name());
-        letters.sort_by_key(|letter| offset_of(letter));
+        letters.sort_by_key(offset_of);
         for ((offset, letter), (value, stage, reason)) in (0_i64..).zip(&letters).zip(&poison) {
             assert_eq!(letter.value.as_deref(), Some(&value[..]), "{reason}");
             assert_eq!(letter.key, Some(format!("key {offset}").into_bytes()));
@@ -198,7 +198,7 @@ async fn one_bad_element_is_a_dead_letter_of_its_own_and_the_others_go() {
         let name = broker.name();
         assert_eq!(taken(&org).len(), 7, "{name}");
         let mut letters = dead_letters(wire, &topic, "okta").await;
-        letters.sort_by_key(|letter| offset_of(letter));
+        letters.sort_by_key(offset_of);
         assert_eq!(letters.len(), 3, "{name}");
         for (letter, (value, element, (place, reason))) in letters.iter().zip(&cases) {
             assert_eq!(letter.value.as_deref(), Some(value.as_bytes()), "{name}");

@@ -117,6 +117,17 @@ pub enum Mode {
     Shadow,
 }
 
+impl Mode {
+    /// The word of the configuration, for the status page.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
 /// What becomes of a detection without a usable subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::super::status::{Held, PartitionStatus, StreamStatus};
 use super::super::stream::{hold_reason, now_ms};
 use super::Desk;
-use crate::config::Mode;
 use crate::kafka::client::Trouble;
 
 impl Desk {
@@ -53,11 +52,7 @@ impl Desk {
         let held = self.stream.passage.holds().into_iter();
         let status = StreamStatus {
             id: self.stream.id().to_owned(),
-            mode: if parts.mode == Mode::Live {
-                "live"
-            } else {
-                "shadow"
-            },
+            mode: parts.mode.as_str(),
             held: held
                 .map(|(reason, time)| Held {
                     reason: reason.as_str(),

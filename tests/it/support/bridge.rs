@@ -67,22 +67,6 @@ impl Bridge {
 
     /// As [`Bridge::start`], for configurations that are refused.
     pub(crate) async fn try_start(configuration: &Configuration) -> Result<Bridge, Ended> {
-        Bridge::spawn(configuration, &[]).await
-    }
-
-    /// As [`Bridge::start`] with variables in its environment.
-    pub(crate) async fn start_with(
-        configuration: &Configuration,
-        environment: &[(&str, &str)],
-    ) -> Bridge {
-        let started = Bridge::spawn(configuration, environment).await;
-        started.unwrap_or_else(|ended| panic!("setbridge ended: {ended:?}"))
-    }
-
-    async fn spawn(
-        configuration: &Configuration,
-        environment: &[(&str, &str)],
-    ) -> Result<Bridge, Ended> {
         let file = configuration.write();
         let name = fresh("bridge");
         let pid_file = configuration.folder().join(format!("{name}.pid"));
@@ -90,7 +74,6 @@ impl Bridge {
             .args([env!("CARGO_BIN_EXE_setbridge"), "run", "--config"])
             .arg(&file)
             .current_dir(configuration.folder())
-            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
