@@ -305,6 +305,8 @@ async fn broker(
     }
     let (cluster, topic) = (MockCluster::new(1)?, "detections");
     cluster.create_topic(topic, PARTITIONS, 1)?;
+    // It answers no CreateTopics, by which the bridge would make this one.
+    cluster.create_topic(&format!("{topic}.{STREAM}.dlq"), PARTITIONS, 1)?;
     let bootstrap = cluster.bootstrap_servers();
     Ok((Some(cluster), bootstrap, topic.to_owned()))
 }
