@@ -103,10 +103,11 @@ impl Room {
         self.is_below(3, 4)
     }
 
-    /// Whether one more SET of a record under expansion may be made.
+    /// Whether one more SET of a record under expansion may be made. One beyond the limit may: a record holds its place
+    /// until it is expanded, so a room full of records would else wait for itself.
     #[must_use]
     pub fn has_space_for_a_set(&self) -> bool {
-        self.unsettled() < self.limits.max_unsettled
+        self.unsettled() <= self.limits.max_unsettled
     }
 
     fn is_below(&self, part: usize, of: usize) -> bool {
@@ -157,7 +158,13 @@ mod tests {
         let by_sets = room();
         (0..8).for_each(|_| by_sets.enter(1));
         assert!(!by_sets.has_space());
-        by_sets.leave(1, 1);
+        assert!(
+            by_sets.has_space_for_a_set(),
+            "a room full of records is left only by expanding one"
+        );
+        by_sets.expand(1);
+        assert!(!by_sets.has_space_for_a_set());
+        by_sets.leave(2, 1);
         assert!(by_sets.has_space() && !by_sets.has_ample_space());
 
         let by_bytes = room();
