@@ -4,7 +4,7 @@
 //! is full, and carries out rebalances: a revoke waits (while polling goes on) until the desk releases the partitions.
 //! It must never decide about a record, and never store an offset that the desk did not order.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
@@ -89,6 +89,8 @@ pub struct Poller {
     /// that brings nothing new has to be taken up too, else it never ends.
     pub(super) unprepared: Option<Vec<(String, i32)>>,
     pub(super) prepare_at: Instant,
+    /// Those among them on which the group had no commit.
+    pub(super) new: BTreeSet<(String, i32)>,
     /// Somewhere the reading stopped outside of the log; when to look where.
     pub(super) reposition_at: Option<Instant>,
     pub(super) paused: bool,
@@ -118,6 +120,7 @@ impl Poller {
             places: HashMap::new(),
             unprepared: None,
             prepare_at: Instant::now(),
+            new: BTreeSet::new(),
             reposition_at: None,
             paused: false,
             asked_group: None,

@@ -24,7 +24,7 @@ impl Poller {
         let Some(partitions) = self.unprepared.take() else {
             return;
         };
-        match start::starts(consumer, &partitions, self.settings.start_at) {
+        match start::starts(consumer, &partitions, self.settings.start_at, &mut self.new) {
             Err(error) => {
                 self.prepare_at = Instant::now() + PREPARE_AGAIN;
                 self.unprepared = Some(partitions);
@@ -32,6 +32,7 @@ impl Poller {
                 self.trouble(trouble, error.to_string());
             }
             Ok(starts) => {
+                self.new.clear();
                 self.seat_partitions(consumer, &partitions, &starts);
                 self.asked_group = None;
             }

@@ -2,11 +2,12 @@
 //!
 //! Every start is an explicit offset, decided here and nowhere else; `auto.offset.reset` is `error`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::context::Context;
@@ -35,9 +36,8 @@ pub(super) struct Start {
     pub(super) lost: u64,
 }
 
-/// Decides the start of one partition. Pure: `low` and `high` are the log's first and next offset, `first` is where
-/// `start_at` points and is given only while the group has no commit on the topic.
-pub(super) fn decide(committed: Option<i64>, low: i64, high: i64, first: Option<i64>) -> Start {
+/// Decides the start of one partition. Pure: `low` and `high` are the log's first and next offset.
+pub(super) fn decide(committed: Option<i64>, low: i64, high: i64) -> Start {
     let start = |offset: i64, lost: u64| Start {
         offset,
         committed,
@@ -50,43 +50,52 @@ pub(super) fn decide(committed: Option<i64>, low: i64, high: i64, first: Option<
         // A commit beyond the log: the topic was made anew. Start with what is there.
         Some(at) if at > high => start(low, 0),
         Some(at) => start(at, 0),
-        None => start(first.map_or(low, |offset| offset.clamp(low, high)), 0),
+        None => start(low, 0),
     }
 }
 
-/// Asks the broker and decides the start of each of these partitions.
+/// Asks the broker and decides the start of each of these partitions. Afterwards the group has a commit on each: so one
+/// that is known to us and has none is of another topic with the same name. `new` collects those without a commit, for
+/// the case that only a later try succeeds.
 pub(super) fn starts(
     consumer: &BaseConsumer<Context>,
     partitions: &[(String, i32)],
     start_at: StartAt,
+    new: &mut BTreeSet<(String, i32)>,
 ) -> KafkaResult<Vec<Start>> {
-    let mut first_of: BTreeMap<&str, BTreeMap<i32, i64>> = BTreeMap::new();
-    let mut committed_of: BTreeMap<&str, BTreeMap<i32, i64>> = BTreeMap::new();
-    for (topic, _) in partitions {
-        if committed_of.contains_key(topic.as_str()) {
-            continue;
-        }
-        let committed = committed(consumer, topic)?;
-        if committed.is_empty() && start_at != StartAt::Earliest {
-            first_of.insert(topic, begin(consumer, topic, start_at)?);
-        }
-        committed_of.insert(topic, committed);
+    let mut assigned: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+    for (topic, partition) in partitions {
+        assigned.entry(topic).or_default().push(*partition);
     }
-    partitions
-        .iter()
-        .map(|(topic, partition)| {
-            let (low, high) = consumer.fetch_watermarks(topic, *partition, ASK)?;
-            let committed = committed_of
-                .get(topic.as_str())
-                .and_then(|of| of.get(partition))
-                .copied();
-            let first = first_of
-                .get(topic.as_str())
-                .and_then(|of| of.get(partition))
-                .copied();
-            Ok(decide(committed, low, high, first))
+    let mut committed_of: BTreeMap<&str, BTreeMap<i32, i64>> = BTreeMap::new();
+    for (topic, numbers) in assigned {
+        let before = committed(consumer, topic)?;
+        let without = numbers.into_iter().filter(|n| !before.contains_key(n));
+        let without: Vec<i32> = without.collect();
+        let now = if without.is_empty() {
+            before
+        } else {
+            new.extend(without.iter().map(|number| (topic.to_owned(), *number)));
+            begin(consumer, topic, &without, before.is_empty(), start_at)?;
+            // What counts is what the group has: another member may have begun as well.
+            committed(consumer, topic)?
+        };
+        if without.iter().any(|number| !now.contains_key(number)) {
+            return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset));
+        }
+        committed_of.insert(topic, now);
+    }
+    let start = |place: &(String, i32)| {
+        let (topic, partition) = (place.0.as_str(), place.1);
+        let (low, high) = consumer.fetch_watermarks(topic, partition, ASK)?;
+        let on_topic = committed_of.get(topic);
+        let at = on_topic.and_then(|of| of.get(&partition)).copied();
+        Ok(Start {
+            committed: at.filter(|_| !new.contains(place)),
+            ..decide(at, low, high)
         })
-        .collect()
+    };
+    partitions.iter().map(start).collect()
 }
 
 /// The group's commits on all partitions of a topic.
@@ -95,17 +104,19 @@ fn committed(consumer: &BaseConsumer<Context>, topic: &str) -> KafkaResult<BTree
     Ok(offsets(&answer))
 }
 
-/// Where `start_at` points on every partition of a topic; committed at once, for all members to find. So it is
-/// applied exactly once: a member that joins later, or a partition that appears later, meets a group with commits.
+/// Commits where the reading starts. `start_at` counts only while the group has no commit at all on the topic, and then
+/// for every partition of it, so that a member that joins later, or a partition that appears later, finds it applied.
 fn begin(
     consumer: &BaseConsumer<Context>,
     topic: &str,
+    without: &[i32],
+    first: bool,
     start_at: StartAt,
-) -> KafkaResult<BTreeMap<i32, i64>> {
-    let all = all_partitions(consumer, topic)?;
-    let mut first = BTreeMap::new();
+) -> KafkaResult<()> {
+    let applies = first && start_at != StartAt::Earliest;
     let mut by_time = BTreeMap::new();
-    if let StartAt::Time(ms) = start_at {
+    let all = all_partitions(consumer, topic)?;
+    if let (true, StartAt::Time(ms)) = (applies, start_at) {
         let mut ask = TopicPartitionList::new();
         for element in all.elements() {
             ask.add_partition_offset(topic, element.partition(), Offset::Offset(ms))?;
@@ -113,14 +124,16 @@ fn begin(
         by_time = offsets(&consumer.offsets_for_times(ask, ASK)?);
     }
     let mut commit = TopicPartitionList::new();
-    for element in all.elements() {
-        let (_, high) = consumer.fetch_watermarks(topic, element.partition(), ASK)?;
-        let offset = by_time.get(&element.partition()).copied().unwrap_or(high);
-        first.insert(element.partition(), offset);
-        commit.add_partition_offset(topic, element.partition(), Offset::Offset(offset))?;
+    for number in all.elements().iter().map(|element| element.partition()) {
+        if applies || without.contains(&number) {
+            let (low, high) = consumer.fetch_watermarks(topic, number, ASK)?;
+            let wanted = by_time.get(&number).copied().unwrap_or(high);
+            let offset = Offset::Offset(if applies { wanted } else { low });
+            commit.add_partition_offset(topic, number, offset)?;
+        }
     }
-    consumer.commit(&commit, CommitMode::Async)?;
-    Ok(first)
+    // The broker takes requests of one connection in turn, so whoever asks next is told of this.
+    consumer.commit(&commit, CommitMode::Async)
 }
 
 fn all_partitions(
@@ -156,30 +169,20 @@ mod tests {
 
     #[test]
     fn every_case_of_a_start() {
-        // (committed, low, high, first) → (offset, lost)
+        // (committed, low, high) → (offset, lost)
         let cases = [
-            ((Some(7), 0, 10, None), (7, 0), "an ordinary restart"),
-            ((Some(10), 0, 10, None), (10, 0), "nothing new"),
-            ((Some(3), 5, 10, None), (5, 2), "retention was faster"),
-            ((Some(12), 0, 10, None), (0, 0), "the topic was made anew"),
+            ((Some(7), 0, 10), (7, 0), "an ordinary restart"),
+            ((Some(10), 0, 10), (10, 0), "nothing new"),
+            ((Some(3), 5, 10), (5, 2), "retention was faster"),
+            ((Some(12), 0, 10), (0, 0), "the topic was made anew"),
             (
-                (None, 4, 10, None),
+                (None, 4, 10),
                 (4, 0),
                 "a partition that appeared later starts at its earliest record",
             ),
-            (
-                (None, 4, 10, Some(10)),
-                (10, 0),
-                "start_at: latest, on the first start",
-            ),
-            (
-                (None, 4, 10, Some(2)),
-                (4, 0),
-                "start_at: a time before the log",
-            ),
         ];
-        for ((committed, low, high, first), (offset, lost), what) in cases {
-            let start = decide(committed, low, high, first);
+        for ((committed, low, high), (offset, lost), what) in cases {
+            let start = decide(committed, low, high);
             assert_eq!((start.offset, start.lost), (offset, lost), "{what}");
         }
     }

@@ -181,8 +181,8 @@ impl StreamState {
     }
 
     /// The partition was assigned to this process: finds out whether levels and marks that stem
-    /// from it are still true, and drops them if not. `committed` is the group's committed offset,
-    /// `log_end` the offset that the partition's next record will get. Call it before the first
+    /// from it are still true, and drops them if not. `committed` is the group's committed offset
+    /// (none: nobody has worked on this log; a partition gets a commit before it is read), `log_end` the offset that the partition's next record will get. Call it before the first
     /// record of the assignment is taken, and never with a guessed `log_end`.
     ///
     /// # Errors

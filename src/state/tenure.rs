@@ -25,7 +25,9 @@ impl Tenure {
     /// The partition is ours (again). `committed` is the group's committed offset, `log_end` the
     /// offset that the next record will get.
     fn assigned(&mut self, committed: Option<i64>, log_end: i64) -> Handover {
-        let recreated = self.newest_mark.is_some_and(|mark| mark >= log_end)
+        // A partition gets a commit before it is read; one without belongs to another topic of that name.
+        let recreated = committed.is_none()
+            || self.newest_mark.is_some_and(|mark| mark >= log_end)
             || self.next_offset.is_some_and(|next| next > log_end);
         let worked_on = committed.is_some_and(|offset| offset > self.next_offset.unwrap_or(0));
         let handover = match (recreated, worked_on) {
@@ -42,9 +44,7 @@ impl Tenure {
             self.levels_epoch += 1;
         }
         // Also when the committed offset was moved back: whoever works on from there shows then.
-        if committed.is_some() || recreated {
-            self.next_offset = committed;
-        }
+        self.next_offset = committed;
         handover
     }
 
@@ -144,7 +144,7 @@ mod tests {
         let table = [
             (Some(50), 100, Continued, true, true, Some(50)),
             (Some(20), 100, Continued, true, true, Some(20)),
-            (None, 100, Continued, true, true, Some(50)),
+            (None, 100, Recreated, false, true, None),
             (Some(51), 100, TakenOver, false, false, Some(51)),
             (Some(50), 61, Continued, true, true, Some(50)),
             (Some(50), 60, Recreated, false, false, Some(50)),
@@ -187,7 +187,7 @@ mod tests {
             newest_mark: None,
             ..OURS
         };
-        assert_eq!(tenure.assigned(None, 50), Handover::Continued);
-        assert_eq!(tenure.assigned(None, 49), Handover::Recreated);
+        assert_eq!(tenure.assigned(Some(50), 50), Handover::Continued);
+        assert_eq!(tenure.assigned(Some(50), 49), Handover::Recreated);
     }
 }

@@ -445,7 +445,9 @@ impl Model {
             return Handover::First;
         };
         let newest = self.newest_mark.get(&partition);
-        let recreated = newest.is_some_and(|m| *m >= log_end) || next.is_some_and(|n| n > log_end);
+        let recreated = committed.is_none()
+            || newest.is_some_and(|m| *m >= log_end)
+            || next.is_some_and(|n| n > log_end);
         let beyond = committed.is_some_and(|c| c > next.unwrap_or(0));
         if recreated || beyond {
             self.marks.retain(|(_, p), _| *p != partition);
@@ -453,9 +455,6 @@ impl Model {
         }
         if beyond || recreated && committed.is_some_and(|c| c > 0) {
             self.levels.retain(|_, (_, _, p)| *p != partition);
-        }
-        if committed.is_none() && !recreated {
-            self.progress.insert(partition, next);
         }
         match (recreated, beyond) {
             (true, _) => Handover::Recreated,

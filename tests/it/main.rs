@@ -20,6 +20,7 @@ mod happy_path;
 mod holds;
 mod members;
 mod operators;
+mod positions;
 mod purity;
 mod receiver_errors;
 mod retries;

@@ -185,7 +185,7 @@ fn a_lock_held_by_others_delays_writes_and_loses_none() {
         assert!(early.is_err(), "it must not miss what waits to be written");
         drop(state.remember(&accepted("b", 1, 2, Level::Low)));
         assert_eq!(
-            state.assigned("t", 0, None, 9).await.expect("known"),
+            state.assigned("t", 0, Some(0), 9).await.expect("known"),
             Handover::Continued
         );
         operator.execute_batch("ROLLBACK").expect("unlocked");
