@@ -18,8 +18,14 @@ use super::yaml;
 const PREFIX: &str = "SETBRIDGE_";
 
 /// Variables with our prefix that are no keys: the configuration file's path (`-c`), and the
-/// switch of the test suite.
-const NO_KEYS: [&str; 2] = ["SETBRIDGE_CONFIG", "SETBRIDGE_REQUIRE_KAFKA"];
+/// switches of the test suite and the benches.
+const NO_KEYS: [&str; 5] = [
+    "SETBRIDGE_CONFIG",
+    "SETBRIDGE_REQUIRE_KAFKA",
+    "SETBRIDGE_KAFKA_LIBS",
+    "SETBRIDGE_TEST_REPORT",
+    "SETBRIDGE_BENCH_JSON",
+];
 
 /// One value given by a flag.
 #[derive(Clone)]
