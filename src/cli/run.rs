@@ -43,12 +43,19 @@ pub(super) fn run(args: &RunArgs, log: &LogArgs, console: &mut Console<'_>) -> i
 /// Runs a future on a runtime of its own.
 pub(super) fn block_on(work: impl Future<Output = Exit>) -> io::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers())
         .enable_all()
         .build()?;
     let exit = runtime.block_on(work);
     // Blocking calls of librdkafka may still wait for a broker that is gone.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(exit)
+}
+
+/// One worker for three cores. Signing has a thread for each core and is four fifths of the work or more, so more
+/// workers only pass tasks, their memory and wake-ups around: 115 instead of 90 µs of CPU a SET with two on two cores.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(3))
 }
 
 async fn work(config: &Config) -> Exit {
