@@ -138,6 +138,11 @@ impl Passage {
         attempts: &mut Attempts,
     ) -> Next {
         let now = Instant::now();
+        // An acceptance has nothing to wait for, so it draws no random number.
+        let jitter = match answer.verdict {
+            Verdict::Accepted => 0.0,
+            _ => chance::uniform(),
+        };
         let mut rules = self.rules();
         let step = self.policy.next(
             attempts,
@@ -146,14 +151,11 @@ impl Passage {
             &subject,
             &rules.acceptances,
             now,
-            chance::uniform(),
+            jitter,
         );
         let next = if pass == Pass::Probe {
             let advised = answer.advice.map(|advice| advice.wait);
-            match rules
-                .gate
-                .probed(&id, answer.verdict, advised, now, chance::uniform())
-            {
+            match rules.gate.probed(&id, answer.verdict, advised, now, jitter) {
                 Probed::Resumed => rules.accepted(id, subject),
                 Probed::Held => Next::Wait(rules.wait(id, false)),
                 Probed::Judge => match answer.verdict {

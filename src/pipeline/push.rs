@@ -100,7 +100,9 @@ impl Stream {
             }
         };
         self.parts.metrics.in_flight.inc();
-        let answer = lease.finish(self.parts.receiver.push(body)).await;
+        // In a box of its own: thousands of journeys wait for a permit, and would each carry room for a request.
+        let push = Box::pin(self.parts.receiver.push(body));
+        let answer = lease.finish(push).await;
         self.parts.metrics.in_flight.dec();
         let answer = answer?;
         self.parts
