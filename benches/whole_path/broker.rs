@@ -12,11 +12,14 @@ use crate::Fallible;
 use crate::sample;
 
 pub(crate) const TOPIC: &str = "detections";
+const DEAD_LETTERS: &str = "detections.bench.dlq";
 
 /// Says where it listens once the load is there, and stays until its standard input ends.
 pub(crate) fn run(count: &str, partitions: &str) -> Fallible<()> {
     let cluster = MockCluster::new(1)?;
     cluster.create_topic(TOPIC, partitions.parse()?, 1)?;
+    // It would be held without: the mock cluster lets nobody else create a topic.
+    cluster.create_topic(DEAD_LETTERS, 1, 1)?;
     let bootstrap = cluster.bootstrap_servers();
     produce(&bootstrap, count.parse()?)?;
     println!("{bootstrap}");

@@ -1,7 +1,7 @@
 //! One run: starts broker, receiver and bridge, measures between 10 % and 95 % of the SETs, checks that each arrived once.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -120,7 +120,6 @@ struct Bridge {
 
 impl Bridge {
     fn start(folder: &Path, bootstrap: &str, receiver: &str, state: State) -> Fallible<Self> {
-        let admin = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let config = folder.join("setbridge.json");
         let state = match state {
             State::Memory => json!({"backend": "memory"}),
@@ -131,9 +130,10 @@ impl Bridge {
             "group_id": "bench",
             "kafka": {"bootstrap_servers": bootstrap},
             "signing": {"keys": [{"file": folder.join("signing.pem")}]},
-            "transmitter": {"issuer": ISSUER},
-            "admin": {"listen": admin.to_string()},
+            "transmitter": {"issuer": ISSUER, "listen": "127.0.0.1:0"},
+            "admin": {"listen": "127.0.0.1:0"},
             "state": state,
+            "log": {"format": "json"},
             "streams": [{
                 "id": "bench",
                 "topics": [TOPIC],
@@ -150,7 +150,42 @@ impl Bridge {
             .stdin(Stdio::null())
             .stderr(std::fs::File::create(&log)?)
             .spawn()?;
-        Ok(Self { child, admin, log })
+        let mut bridge = Self {
+            child,
+            admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+            log,
+        };
+        let started = Instant::now();
+        while bridge.admin.port() == 0 {
+            if bridge.is_gone()? || started.elapsed() > STILL {
+                return Err(bridge.failure("it did not start"));
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+            bridge.admin = bridge.logged_address()?.unwrap_or(bridge.admin);
+        }
+        Ok(bridge)
+    }
+
+    /// The address in the log's line "setbridge runs", once it is there.
+    fn logged_address(&self) -> Fallible<Option<SocketAddr>> {
+        let log = std::fs::read_to_string(&self.log)?;
+        let mut lines = log.lines().map(serde_json::from_str::<serde_json::Value>);
+        let admin = lines.find_map(|line| Some(line.ok()?["admin"].as_str()?.to_owned()));
+        Ok(admin.map(|admin| admin.parse()).transpose()?)
+    }
+
+    fn is_gone(&mut self) -> Fallible<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    fn failure(&self, what: &str) -> Box<dyn std::error::Error> {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let last = log.lines().last().unwrap_or("nothing");
+        format!(
+            "the bridge: {what}; the last in {}: {last}",
+            self.log.display()
+        )
+        .into()
     }
 
     /// One counter of `/metrics`.
@@ -237,9 +272,13 @@ impl Trio {
             if taken > last {
                 (last, moved) = (taken, Instant::now());
             }
-            if moved.elapsed() > STILL || self.bridge.child.try_wait()?.is_some() {
-                let log = self.bridge.log.display();
-                return Err(format!("the bridge stands still at {taken} SETs; see {log}").into());
+            if self.bridge.is_gone()? {
+                return Err(self.bridge.failure("it ended by itself"));
+            }
+            if moved.elapsed() > STILL {
+                return Err(self
+                    .bridge
+                    .failure(&format!("it stands still at {taken} SETs")));
             }
             std::thread::park_timeout(Duration::from_millis(20));
         }
