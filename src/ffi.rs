@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::time::Duration;
 
 use rdkafka::bindings::{self as c, rd_kafka_AclOperation_t as Operation};
-use rdkafka::client::{Client, ClientContext};
+use rdkafka::client::{Client, ClientContext, OAuthToken};
 use rdkafka::error::KafkaError;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
@@ -32,13 +32,55 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-/// Whether this client's principal may write to `topic` (KIP-430). [`None`]: the broker does not tell, for instance
+/// What is done with a topic.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Doing {
+    /// Fetch.
+    Read,
+    /// Produce.
+    Write,
+}
+
+/// Gives an OAUTHBEARER token to a client that nobody polls, so that it cannot ask for one.
+///
+/// # Errors
+/// When librdkafka does not take the token, for instance because it has expired.
+pub(crate) fn give_token<C: ClientContext>(
+    client: &Client<C>,
+    token: &OAuthToken,
+) -> Result<(), KafkaError> {
+    let refused = || KafkaError::Global(RDKafkaErrorCode::Authentication);
+    let value = CString::new(token.token.as_str()).map_err(|_| refused())?;
+    let principal = CString::new(token.principal_name.as_str()).map_err(|_| refused())?;
+    let mut text = [0; 128];
+    // SAFETY: the client lives during the call, the two texts outlive it, there are no extensions, and librdkafka writes
+    // at most `text.len()` bytes of explanation.
+    let code = unsafe {
+        c::rd_kafka_oauthbearer_set_token(
+            client.native_ptr(),
+            value.as_ptr(),
+            token.lifetime_ms,
+            principal.as_ptr(),
+            std::ptr::null_mut(),
+            0,
+            text.as_mut_ptr(),
+            text.len(),
+        )
+    };
+    match code {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        _ => Err(refused()),
+    }
+}
+
+/// Whether this client's principal may do this with `topic` (KIP-430). [`None`]: the broker does not tell, for instance
 /// because it has no authorizer. Blocks for `timeout` at most.
 ///
 /// # Errors
 /// When the broker does not answer, or does not let the topic be described.
-pub(crate) fn may_write<C: ClientContext>(
+pub(crate) fn may<C: ClientContext>(
     client: &Client<C>,
+    doing: Doing,
     topic: &str,
     timeout: Duration,
 ) -> Result<Option<bool>, KafkaError> {
@@ -104,14 +146,15 @@ pub(crate) fn may_write<C: ClientContext>(
             return Ok(None);
         }
         let operations = std::slice::from_raw_parts(operations, count);
-        let writes = [
-            Operation::RD_KAFKA_ACL_OPERATION_WRITE,
-            Operation::RD_KAFKA_ACL_OPERATION_ALL,
-        ];
+        let this = match doing {
+            Doing::Read => Operation::RD_KAFKA_ACL_OPERATION_READ,
+            Doing::Write => Operation::RD_KAFKA_ACL_OPERATION_WRITE,
+        };
+        let wanted = [this, Operation::RD_KAFKA_ACL_OPERATION_ALL];
         Ok(Some(
             operations
                 .iter()
-                .any(|operation| writes.contains(operation)),
+                .any(|operation| wanted.contains(operation)),
         ))
     }
 }

@@ -84,7 +84,8 @@ pub(super) fn common(config: &Config, metrics: Metrics) -> Result<Common, StartE
         .properties
         .iter()
         .map(|(name, value)| (name.clone(), value.reveal().to_owned()));
-    let client = KafkaClient::new(&kafka.bootstrap_servers, &kafka.client_id, properties);
+    let client = KafkaClient::new(&kafka.bootstrap_servers, &kafka.client_id, properties)
+        .with_token_file(kafka.oauthbearer_token_file.clone());
     let producer = Arc::new(AckedProducer::new(
         client.clone(),
         kafka.oauthbearer_token_file.clone(),

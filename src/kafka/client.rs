@@ -2,14 +2,21 @@
 //!
 //! Must never print a property value: passwords are among them.
 
+use std::path::PathBuf;
+
 use rdkafka::ClientConfig;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::token;
+use crate::ffi;
 
 /// How to reach a Kafka cluster: librdkafka properties, already merged (ours below the operator's).
 #[derive(Clone)]
 pub struct KafkaClient {
     properties: Vec<(String, String)>,
+    token_file: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for KafkaClient {
@@ -55,7 +62,35 @@ impl KafkaClient {
             ("reconnect.backoff.max.ms".to_owned(), "5000".to_owned()),
         ];
         properties.extend(operator);
-        Self { properties }
+        Self {
+            properties,
+            token_file: None,
+        }
+    }
+
+    /// The same with a file that holds an OAUTHBEARER token.
+    #[must_use]
+    pub fn with_token_file(mut self, file: Option<PathBuf>) -> Self {
+        self.token_file = file;
+        self
+    }
+
+    /// Gives the token to a client that only asks or creates: nobody polls it, so it never asks for one itself.
+    pub(super) fn authenticate<C: ClientContext>(
+        &self,
+        client: &Client<C>,
+    ) -> Result<(), KafkaError> {
+        let Some(file) = &self.token_file else {
+            return Ok(());
+        };
+        let token = token::read(Some(file)).map_err(|error| {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no OAUTHBEARER token"
+            );
+            KafkaError::Global(RDKafkaErrorCode::Authentication)
+        })?;
+        ffi::give_token(client, &token)
     }
 
     /// A librdkafka configuration with these properties. Later properties win over earlier ones.

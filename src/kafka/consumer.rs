@@ -426,27 +426,20 @@ impl Poller {
         self.tell(Notice::Trouble(trouble, text));
     }
 
-    /// After some time without misfortune, asks whether every topic is there and readable.
+    /// After some time without misfortune, asks whether all is well. librdkafka tells of a lasting refusal only once.
     fn look_again(&mut self, consumer: &BaseConsumer<Context>) {
         if self.trouble_at.is_none_or(|at| at.elapsed() < LOOK_AGAIN) {
             return;
         }
-        let named = self
-            .settings
-            .topics
-            .iter()
-            .filter(|topic| !topic.starts_with('^'));
-        let well = named.map(String::as_str).all(|topic| {
-            let metadata = consumer.fetch_metadata(Some(topic), ASK);
-            metadata.is_ok_and(|all| {
-                all.topics()
-                    .iter()
-                    .any(|t| t.name() == topic && t.error().is_none())
-            })
-        });
-        self.trouble_at = (!well).then(Instant::now);
-        if well {
-            self.tell(Notice::Recovered);
+        match self.settings.look(consumer) {
+            Ok(()) => {
+                self.trouble_at = None;
+                self.tell(Notice::Recovered);
+            }
+            Err(error) => {
+                let trouble = code_of(&error).map_or(Trouble::Other, Trouble::of);
+                self.trouble(trouble, error.to_string());
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Used for dead letters and outcome records. One attempt returns what it came to; whoever calls decides about again.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -77,8 +77,13 @@ impl ClientContext for ProducerContext {
 pub struct AckedProducer {
     client: KafkaClient,
     token_file: Option<std::path::PathBuf>,
-    producer: Mutex<Option<FutureProducer<ProducerContext>>>,
+    /// Sends what is waiting together.
+    together: Slot,
+    /// Sends each record by itself: librdkafka does not divide records that are too large only together.
+    alone: Slot,
 }
+
+type Slot = Mutex<Option<FutureProducer<ProducerContext>>>;
 
 impl std::fmt::Debug for AckedProducer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -95,7 +100,8 @@ impl AckedProducer {
         Self {
             client,
             token_file,
-            producer: Mutex::new(None),
+            together: Mutex::new(None),
+            alone: Mutex::new(None),
         }
     }
 
@@ -104,9 +110,16 @@ impl AckedProducer {
     /// # Errors
     /// See [`WriteError`]. After an error the record may have been written all the same.
     pub async fn write(&self, record: Outgoing<'_>) -> Result<(), WriteError> {
+        match self.write_by(&self.together, &record).await {
+            Err(WriteError::TooLarge { .. }) => self.write_by(&self.alone, &record).await,
+            result => result,
+        }
+    }
+
+    async fn write_by(&self, slot: &Slot, record: &Outgoing<'_>) -> Result<(), WriteError> {
         let topic = record.topic;
         let failed = |source: KafkaError| match code_of(&source) {
-            Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => WriteError::TooLarge {
+            Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) => WriteError::TooLarge {
                 topic: topic.to_owned(),
             },
             code => WriteError::Failed {
@@ -115,7 +128,7 @@ impl AckedProducer {
                 source,
             },
         };
-        let producer = self.producer().map_err(failed)?;
+        let producer = self.producer(slot).map_err(failed)?;
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
         for (key, value) in &record.headers {
             headers = headers.insert(Header {
@@ -130,18 +143,16 @@ impl AckedProducer {
             Ok(_) => Ok(()),
             Err((error, _)) => {
                 if producer.client().fatal_error().is_some() {
-                    self.forget();
+                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 }
                 Err(failed(error))
             }
         }
     }
 
-    fn producer(&self) -> Result<FutureProducer<ProducerContext>, KafkaError> {
-        let mut slot = self
-            .producer
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+    fn producer(&self, slot: &Slot) -> Result<FutureProducer<ProducerContext>, KafkaError> {
+        let alone = std::ptr::eq(slot, &raw const self.alone);
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(producer) = slot.as_ref() {
             return Ok(producer.clone());
         }
@@ -156,18 +167,14 @@ impl AckedProducer {
         default("message.timeout.ms", "30000");
         default("linger.ms", "2");
         config.set("acks", "all").set("enable.idempotence", "true");
+        if alone {
+            config.set("batch.num.messages", "1");
+        }
         let producer: FutureProducer<ProducerContext> =
             config.create_with_context(ProducerContext {
                 token_file: self.token_file.clone(),
             })?;
         *slot = Some(producer.clone());
         Ok(producer)
-    }
-
-    fn forget(&self) {
-        *self
-            .producer
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
 }

@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::types::RDKafkaRespErr;
 use thiserror::Error;
 
-use crate::ffi;
+use crate::ffi::{self, Doing};
 
 use super::client::{KafkaClient, Trouble, code_of};
 
@@ -62,7 +62,9 @@ fn refused(name: &str, source: KafkaError) -> TopicError {
 
 /// A client that asks. Never creates a topic by asking about it, as a producer would.
 fn asker(client: &KafkaClient) -> Result<BaseConsumer<DefaultConsumerContext>, KafkaError> {
-    client.config().create()
+    let asker: BaseConsumer<DefaultConsumerContext> = client.config().create()?;
+    client.authenticate(asker.client())?;
+    Ok(asker)
 }
 
 /// The partition count of a topic, or [`None`] when it does not exist.
@@ -104,7 +106,7 @@ fn look(client: &KafkaClient, wanted: &Wanted) -> Result<Found, KafkaError> {
     }
     // A broker too old to tell is no reason to hold: the first dead letter will show.
     Ok(Found::Here(
-        ffi::may_write(asker.client(), &wanted.name, ASK).unwrap_or(None),
+        ffi::may(asker.client(), Doing::Write, &wanted.name, ASK).unwrap_or(None),
     ))
 }
 
@@ -145,6 +147,9 @@ async fn make(
     let admin: AdminClient<DefaultClientContext> = client
         .config()
         .create()
+        .map_err(|error| refused(name, error))?;
+    client
+        .authenticate(admin.inner())
         .map_err(|error| refused(name, error))?;
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
     let options = AdminOptions::new()

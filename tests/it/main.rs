@@ -10,20 +10,24 @@
 
 mod authentication;
 mod bad_records;
+mod bounds;
 mod broker_selftest;
 mod cli;
 mod crash;
+mod dead_letter_topic;
 mod docs;
 mod draining;
 mod guards;
 mod happy_path;
 mod holds;
+mod kafka_faults;
 mod members;
 mod operators;
 mod positions;
 mod purity;
 mod receiver_errors;
 mod retries;
+mod security;
 mod streams;
 mod support;
 mod zombie;

@@ -245,6 +245,16 @@ impl Bridge {
         }
     }
 
+    /// Memory of the process that is in use now.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid));
+        let status = status.expect("the process runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib: usize = kib.and_then(|kib| kib.trim().parse().ok()).expect("a size");
+        kib * 1024
+    }
+
     /// SIGTERM: drain.
     pub(crate) fn term(&self) {
         self.signal("TERM");

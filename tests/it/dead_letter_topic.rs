@@ -1,0 +1,119 @@
+//! The topic that dead letters go to: made like its source, waited for when it is missing, and small ones.
+
+use serde_json::json;
+
+use crate::support::bridge::{Bridge, SOON};
+use crate::support::broker::apache;
+use crate::support::configuration::{Configuration, receiver, record};
+use crate::support::fresh;
+use crate::support::numbered::{all_taken, numbered, wave};
+use crate::support::wire::{ANSWER, Message};
+
+#[tokio::test]
+async fn it_is_made_with_the_partitions_of_its_source() {
+    let Some(kafka) = apache() else { return };
+    let (wire, topic) = (kafka.wire(), fresh("detections"));
+    wire.create_topic(&topic, 6, &[]).await;
+    let org = receiver().await;
+    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+    let mut bridge = Bridge::start(&configuration).await;
+    bridge.message("topic made").await;
+    let letters = format!("{topic}.okta.dlq");
+    assert_eq!(wire.partitions(&letters).await.len(), 6);
+    bridge.drain().await;
+}
+
+#[tokio::test]
+async fn a_missing_one_that_must_not_be_made_holds_the_stream() {
+    let Some(kafka) = apache() else { return };
+    let (wire, topic) = (kafka.wire(), fresh("detections"));
+    wire.create_topic(&topic, 2, &[]).await;
+    let org = receiver().await;
+    let configuration = Configuration::new(wire)
+        .stream("okta", &topic, &org)
+        .set("streams.0.dead_letter", json!({"create": false}));
+    let group = configuration.group("okta");
+    let mut bridge = Bridge::start(&configuration).await;
+    bridge.held("okta", Some("kafka_dead_letter_topic")).await;
+    let letters = format!("{topic}.okta.dlq");
+    let command = format!("--create --topic {letters}");
+    bridge
+        .line("the command to run", |line| {
+            line.to_string().contains(&command)
+        })
+        .await;
+    wire.produce(&topic, Message::new("not JSON").key("k"))
+        .await;
+    wire.produce_all(&topic, wave(4, 0..1)).await;
+    let stream = [("stream", "okta")];
+    bridge
+        .metric("setbridge_unsettled_sets", &stream, |n| n == 5.0)
+        .await;
+    bridge
+        .metric("setbridge_dead_letter_errors_total", &stream, |n| n >= 2.0)
+        .await;
+    assert_eq!(org.tally().requests, 0);
+    let committed = wire.committed(&group, &topic).await;
+    assert_eq!(committed.values().sum::<i64>(), 0, "{committed:?}");
+    assert_eq!(wire.partitions(&letters).await.len(), 0);
+    wire.create_topic(&letters, 2, &[]).await;
+    all_taken(&org, 4, || bridge.log_text()).await;
+    wire.wait_committed(&group, &topic, 5, SOON).await;
+    assert_eq!(wire.read_all(&letters).await.len(), 1);
+    bridge.held("okta", None).await;
+    bridge.drain().await;
+}
+
+#[tokio::test]
+async fn a_letter_too_large_for_it_is_written_without_its_value() {
+    let Some(kafka) = apache() else { return };
+    let (wire, topic) = (kafka.wire(), fresh("detections"));
+    wire.create_topic(&topic, 1, &[]).await;
+    let letters = format!("{topic}.okta.dlq");
+    let small = [("max.message.bytes", "3000")];
+    wire.create_topic(&letters, 1, &small).await;
+    let org = receiver().await;
+    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+    let mut bridge = Bridge::start(&configuration).await;
+    let value = "x".repeat(5000);
+    wire.produce(&topic, Message::new(value).key("k")).await;
+    wire.produce(&topic, record(&numbered("a@example.com", 0)))
+        .await;
+    let written = wire.read(&letters, 1, ANSWER).await.remove(0);
+    assert_eq!(written.value, None);
+    assert_eq!(written.key.as_deref(), Some(&b"k"[..]));
+    assert_eq!(written.header("setbridge-value-omitted"), Some("true"));
+    assert_eq!(written.header("setbridge-value-bytes"), Some("5000"));
+    // printf 'x%.0s' {1..5000} | sha256sum
+    let sha256 = "17a8180ca96ceffbeba1b02ff0e95c12fefcf62cb06e88a4dc01a42ab5bdae14";
+    let header = written.header("setbridge-value-sha256").map(str::len);
+    assert_eq!(header, Some(sha256.len()));
+    assert_eq!(written.header("setbridge-origin-offset"), Some("0"));
+    bridge.drain().await;
+}
+
+/// librdkafka sends letters together; together they may be larger than the topic allows, each by itself is not.
+#[tokio::test]
+async fn many_small_letters_at_once_keep_their_values() {
+    let Some(kafka) = apache() else { return };
+    let (wire, topic) = (kafka.wire(), fresh("detections"));
+    wire.create_topic(&topic, 1, &[]).await;
+    let letters = format!("{topic}.okta.dlq");
+    let small = [("max.message.bytes", "3000")];
+    wire.create_topic(&letters, 1, &small).await;
+    let org = receiver().await;
+    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+    // All bad ones wait for the good one behind them, and are then written at once.
+    let bad = (0..50).map(|n| Message::new("x".repeat(1000)).key(format!("k{}", n % 5)));
+    wire.produce_all(&topic, bad).await;
+    wire.produce(&topic, record(&numbered("a@example.com", 0)))
+        .await;
+    let mut bridge = Bridge::start(&configuration).await;
+    let written = wire.read(&letters, 50, ANSWER).await;
+    let whole = written
+        .iter()
+        .filter(|letter| letter.value.is_some())
+        .count();
+    assert_eq!(whole, 50, "letters that kept their value");
+    bridge.drain().await;
+}
