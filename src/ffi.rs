@@ -4,12 +4,14 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rdkafka::bindings::{self as c, rd_kafka_AclOperation_t as Operation};
 use rdkafka::client::{Client, ClientContext, OAuthToken};
 use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedHeaders;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 /// Frees a C object when it goes out of scope.
@@ -157,4 +159,28 @@ pub(crate) fn may<C: ClientContext>(
                 .any(|operation| wanted.contains(operation)),
         ))
     }
+}
+
+/// The headers of a record, in order. Kafka does not promise that a name is UTF-8: what is not is replaced by U+FFFD,
+/// where the safe wrapper panics, so that one strange record cannot stop a stream.
+pub(crate) fn headers(headers: &BorrowedHeaders) -> Vec<(String, Option<Bytes>)> {
+    let list = std::ptr::from_ref(headers).cast::<c::rd_kafka_headers_t>();
+    let mut found = Vec::new();
+    // SAFETY: a `BorrowedHeaders` is never made but by casting librdkafka's pointer to it, which is undone here; it lives
+    // as long as the borrow. Name and value belong to the list and are copied before it goes. `get_all` says with its
+    // result that the index is past the last header.
+    unsafe {
+        for index in 0..c::rd_kafka_header_cnt(list) {
+            let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
+            let result = c::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut size);
+            if result != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR || name.is_null() {
+                break;
+            }
+            let name = CStr::from_ptr(name).to_string_lossy().into_owned();
+            let value = (!value.is_null())
+                .then(|| Bytes::copy_from_slice(std::slice::from_raw_parts(value.cast(), size)));
+            found.push((name, value));
+        }
+    }
+    found
 }

@@ -197,9 +197,10 @@ impl<K: Eq + Hash + Clone, T: Eq + Clone> Guard<K, T> {
 
     /// The stream was held for another reason for `by`: nobody could be accepted meanwhile, so that time
     /// does not count as waiting.
-    pub fn postpone(&mut self, by: Duration) {
+    pub fn postpone(&mut self, by: Duration, now: Instant) {
         for waiting in &mut self.waiting {
-            waiting.since += by;
+            // One that began to wait during the hold has waited for less than all of it.
+            waiting.since = (waiting.since + by).min(now);
         }
     }
 

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::ffi;
 use crate::record::{Origin, Record};
 
 use super::client::{Trouble, code_of};
@@ -77,6 +78,16 @@ enum End {
     Fatal(String),
 }
 
+/// A consumer that gives its partitions back inside of the callback when it goes, however it goes: nobody is left to do
+/// it later, and librdkafka would wait for it for ever.
+struct Closing(BaseConsumer<Context>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.context().close();
+    }
+}
+
 /// The poller of one stream. [`Poller::run`] blocks its thread until it is told to stop.
 pub struct Poller {
     pub(super) settings: ConsumerSettings,
@@ -135,7 +146,7 @@ impl Poller {
         let mut last_fatal: Option<Instant> = None;
         loop {
             let end = match self.subscribe() {
-                Ok(consumer) => self.poll_until_the_end(&consumer),
+                Ok(consumer) => self.poll_until_the_end(&consumer.0),
                 Err(error) => End::Fatal(error.to_string()),
             };
             let End::Fatal(error) = end else { return };
@@ -147,6 +158,7 @@ impl Poller {
                 .flat_map(|(_, of)| of.into_values().map(|place| place.seat))
                 .collect();
             self.unprepared = None;
+            self.new.clear();
             self.reposition_at = None;
             self.lose(lost);
             self.tell(Notice::Fatal { error, final_one });
@@ -156,13 +168,13 @@ impl Poller {
         }
     }
 
-    fn subscribe(&self) -> KafkaResult<BaseConsumer<Context>> {
+    fn subscribe(&self) -> KafkaResult<Closing> {
         let context = Context::new(self.settings.token_file.clone());
         let consumer: BaseConsumer<Context> =
             self.settings.config().create_with_context(context)?;
         let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics)?;
-        Ok(consumer)
+        Ok(Closing(consumer))
     }
 
     fn poll_until_the_end(&mut self, consumer: &BaseConsumer<Context>) -> End {
@@ -313,17 +325,7 @@ impl Poller {
             return None;
         }
         place.next = message.offset() + 1;
-        let headers = message.headers().map(|headers| {
-            headers
-                .iter()
-                .map(|header| {
-                    (
-                        header.key.to_owned(),
-                        header.value.map(Bytes::copy_from_slice),
-                    )
-                })
-                .collect()
-        });
+        let headers = message.headers().map(ffi::headers);
         let record = Record {
             origin: Origin {
                 topic: Arc::clone(&place.topic),

@@ -142,10 +142,28 @@ pub async fn write(
     add("value-omitted", "true".to_owned());
     add("value-bytes", value.len().to_string());
     add("value-sha256", sha256_hex(value));
+    let without_value = Outgoing {
+        topic,
+        key,
+        value: None,
+        headers: headers.clone(),
+    };
+    match producer.write(without_value).await {
+        Err(WriteError::TooLarge { .. }) => {}
+        result => return result,
+    }
+    // The key, or the record's own headers: what is left is ours and small.
+    headers.retain(|(name, _)| name.starts_with(HEADER_PREFIX));
+    let mut add = |name: &str, value: String| {
+        headers.push((format!("{HEADER_PREFIX}{name}"), Some(value.into_bytes())));
+    };
+    add("key-omitted", "true".to_owned());
+    add("key-bytes", key.unwrap_or_default().len().to_string());
+    add("headers-omitted", record.headers.len().to_string());
     producer
         .write(Outgoing {
             topic,
-            key,
+            key: None,
             value: None,
             headers,
         })

@@ -52,7 +52,8 @@ impl Membership {
     /// The poller speaks for the group: the partitions are ours for one lease more.
     pub(super) fn tick(&self) {
         let until = self.now_ms().saturating_add(self.lease_ms());
-        if self.sure_until.swap(until, Ordering::SeqCst) < self.now_ms() {
+        // Equal counts as expired, as it does for who asks.
+        if self.sure_until.swap(until, Ordering::SeqCst) <= self.now_ms() {
             self.ticked.notify_waiters();
         }
     }

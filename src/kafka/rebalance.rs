@@ -124,6 +124,7 @@ impl Poller {
         let lost = consumer.assignment_lost();
         // What was assigned and not yet taken up is among these.
         self.unprepared = None;
+        self.new.clear();
         let mut list = TopicPartitionList::new();
         let mut seats = Vec::new();
         for (topic, partition) in partitions {
@@ -214,6 +215,8 @@ impl Poller {
                 Err(error) => {
                     tracing::warn!(%error, topic, partition, "where the log begins is not known yet; asking again");
                     self.reposition_at = Some(Instant::now() + PREPARE_AGAIN);
+                    // The others would wait as long, and nobody polls meanwhile.
+                    return;
                 }
             }
         }

@@ -21,7 +21,8 @@ pub struct RoomLimits {
 #[derive(Debug)]
 pub struct Room {
     limits: RoomLimits,
-    unsettled: AtomicUsize,
+    unexpanded: AtomicUsize,
+    sets: AtomicUsize,
     bytes: AtomicUsize,
     uncommitted: AtomicUsize,
     poller_waits: AtomicBool,
@@ -34,7 +35,8 @@ impl Room {
     pub fn new(limits: RoomLimits) -> Self {
         Self {
             limits,
-            unsettled: AtomicUsize::new(0),
+            unexpanded: AtomicUsize::new(0),
+            sets: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             uncommitted: AtomicUsize::new(0),
             poller_waits: AtomicBool::new(false),
@@ -50,19 +52,21 @@ impl Room {
 
     /// One record more, of so many bytes.
     pub fn enter(&self, bytes: usize) {
-        self.unsettled.fetch_add(1, Ordering::Relaxed);
+        self.unexpanded.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.uncommitted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// `sets` more than the one that the record was counted as.
+    /// So many SETs more, from a record under expansion.
     pub fn expand(&self, sets: usize) {
-        self.unsettled.fetch_add(sets, Ordering::Relaxed);
+        self.sets.fetch_add(sets, Ordering::Relaxed);
     }
 
-    /// `sets` less, `bytes` less: outcomes are final, or the partition is gone.
-    pub fn leave(&self, sets: usize, bytes: usize) {
-        self.unsettled.fetch_sub(sets, Ordering::Relaxed);
+    /// So many records less that wait to be expanded, so many SETs and bytes less: outcomes are final, or the partition
+    /// is gone.
+    pub fn leave(&self, records: usize, sets: usize, bytes: usize) {
+        self.unexpanded.fetch_sub(records, Ordering::Relaxed);
+        self.sets.fetch_sub(sets, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.wake_poller();
     }
@@ -73,10 +77,10 @@ impl Room {
         self.wake_poller();
     }
 
-    /// SETs without a final outcome.
+    /// SETs without a final outcome, and records not yet expanded.
     #[must_use]
     pub fn unsettled(&self) -> usize {
-        self.unsettled.load(Ordering::Relaxed)
+        self.sets.load(Ordering::Relaxed) + self.unexpanded.load(Ordering::Relaxed)
     }
 
     /// Bytes of the records without a final outcome.
@@ -103,11 +107,11 @@ impl Room {
         self.is_below(3, 4)
     }
 
-    /// Whether one more SET of a record under expansion may be made. One beyond the limit may: a record holds its place
-    /// until it is expanded, so a room full of records would else wait for itself.
+    /// Whether one more SET of a record under expansion may be made. Records that wait to be expanded do not count here:
+    /// a room full of them is left only by expanding them. So SETs and records together are twice the limit at most.
     #[must_use]
     pub fn has_space_for_a_set(&self) -> bool {
-        self.unsettled() <= self.limits.max_unsettled
+        self.sets.load(Ordering::Relaxed) < self.limits.max_unsettled
     }
 
     fn is_below(&self, part: usize, of: usize) -> bool {
@@ -162,9 +166,9 @@ mod tests {
             by_sets.has_space_for_a_set(),
             "a room full of records is left only by expanding one"
         );
-        by_sets.expand(1);
+        by_sets.expand(8);
         assert!(!by_sets.has_space_for_a_set());
-        by_sets.leave(2, 1);
+        by_sets.leave(8, 1, 1);
         assert!(by_sets.has_space() && !by_sets.has_ample_space());
 
         let by_bytes = room();
@@ -174,7 +178,7 @@ mod tests {
         let by_commits = room();
         for _ in 0..100 {
             by_commits.enter(0);
-            by_commits.leave(1, 0);
+            by_commits.leave(1, 0, 0);
         }
         assert!(
             !by_commits.has_space(),

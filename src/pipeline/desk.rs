@@ -182,7 +182,10 @@ impl Desk {
                 }
                 Some(settled) = self.settled.recv() => self.settle(settled)?,
                 _ = self.settler.join_next(), if !self.inputs.hard.is_cancelled() => {
-                    return Err("the settler ended".to_owned());
+                    // It ends at an abort, whatever this select saw first.
+                    if !self.inputs.hard.is_cancelled() {
+                        return Err("the settler ended".to_owned());
+                    }
                 }
                 batch = self.inputs.records.recv(), if self.queue.is_empty() && !self.draining => {
                     self.queue.extend(batch.unwrap_or_default());
@@ -200,10 +203,9 @@ impl Desk {
     /// Takes records in while there is room; says whether there is more to take at once.
     fn take_in(&mut self) -> Result<bool, Broken> {
         for _ in 0..TAKE {
-            if self.draining
-                || !self.stream.parts.room.has_space_for_a_set()
-                || !self.intake.may_take()
-            {
+            // While the mapping is suspect nothing settles, so one detection a second is tried beyond the limit.
+            let room = self.stream.parts.room.has_space_for_a_set() || self.intake.is_suspect();
+            if self.draining || !room || !self.intake.may_take() {
                 return Ok(false);
             }
             if !self.intake.is_expanding() && !self.next_record()? {
@@ -242,8 +244,9 @@ impl Desk {
                 }
                 _ => {
                     self.free(Freed {
-                        sets: 1,
+                        records: 1,
                         bytes: size,
+                        ..Freed::default()
                     });
                     self.stream.parts.room.acknowledged(1);
                 }
@@ -356,9 +359,11 @@ impl Desk {
     }
 
     fn pass_on(&self, flushed: Flushed, what: Settling) -> Result<(), Broken> {
-        self.to_settle
-            .send((flushed, what))
-            .map_err(|_| "the settler ended".to_owned())
+        match self.to_settle.send((flushed, what)) {
+            // After an abort nobody settles any more.
+            Err(_) if !self.inputs.hard.is_cancelled() => Err("the settler ended".to_owned()),
+            _ => Ok(()),
+        }
     }
 
     fn settle(&mut self, settling: Settling) -> Result<(), Broken> {
@@ -383,7 +388,8 @@ impl Desk {
     }
 
     fn free(&self, freed: Freed) {
-        self.stream.parts.room.leave(freed.sets, freed.bytes);
+        let room = &self.stream.parts.room;
+        room.leave(freed.records, freed.sets, freed.bytes);
     }
 
     async fn notice(&mut self, notice: Notice) -> Result<(), Broken> {

@@ -86,6 +86,11 @@ impl Intake {
         self.expanding = None;
     }
 
+    /// Whether the mapping guard holds the stream.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.guard.is_held()
+    }
+
     /// Whether a detection may be tried now: always, but while the mapping is suspect.
     pub(super) fn may_take(&self) -> bool {
         !self.guard.is_held() || self.next_probe <= Instant::now()
@@ -186,13 +191,13 @@ impl Intake {
         };
         let sets = match parts.mapping.map(&input) {
             Mapped::Filtered(reason) => {
+                // What no rule wanted says nothing about the rules that others meet.
                 parts.metrics.filtered.inc(reason.as_str());
-                self.mapped(&source.record);
                 return Taken::Nothing;
             }
             Mapped::Sets(sets) => sets,
         };
-        if sets.iter().any(Result::is_ok) {
+        if sets.iter().all(Result::is_ok) {
             self.mapped(&source.record);
         }
         let entries = sets.into_iter().zip(0..).map(|(set, number)| match set {

@@ -128,6 +128,11 @@ impl Passage {
         }
     }
 
+    /// Whether everything may leave.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
     /// What the answer to a push means for this SET and for the stream.
     pub(crate) fn judge(
         &self,
@@ -153,7 +158,8 @@ impl Passage {
             now,
             jitter,
         );
-        let next = if pass == Pass::Probe {
+        // When the gate has opened meanwhile, a probe is an attempt like any other.
+        let next = if pass == Pass::Probe && !rules.gate.is_open() {
             let advised = answer.advice.map(|advice| advice.wait);
             match rules.gate.probed(&id, answer.verdict, advised, now, jitter) {
                 Probed::Resumed => rules.accepted(id, subject),
@@ -279,7 +285,7 @@ impl Passage {
             (false, None) => rules.shut_since = Some(Instant::now()),
             (true, Some(since)) => {
                 // Nobody could be accepted meanwhile, so that time does not count as waiting.
-                rules.guard.postpone(since.elapsed());
+                rules.guard.postpone(since.elapsed(), Instant::now());
                 rules.shut_since = None;
             }
             _ => {}
@@ -328,8 +334,10 @@ impl Drop for Holding<'_> {
         });
         if last {
             rules.holders.remove(&self.reason);
-            drop(rules);
-            self.passage.lift(self.reason);
+            if rules.gate.lift(self.reason) {
+                rules.open_up();
+            }
+            self.passage.publish(&mut rules);
         }
     }
 }

@@ -35,7 +35,7 @@ impl Stream {
             if pass == Pass::DeadLetter {
                 return Ok(last.refused(draft, attempts.count));
             }
-            let answer = self.attempt(draft, token, &mut signed, pass).await?;
+            let answer = self.attempt(draft, token, &mut signed, &mut pass).await?;
             last.note(&answer);
             match self.passage.judge(
                 draft.id,
@@ -45,7 +45,7 @@ impl Stream {
                 &mut attempts,
             ) {
                 Next::Accepted => {
-                    self.accepted(draft).await;
+                    self.accepted(draft).await?;
                     return Ok(Outcome::Delivered {
                         status: answer.status.unwrap_or(0),
                         attempts: attempts.count,
@@ -83,17 +83,25 @@ impl Stream {
         draft: &Draft,
         token: &[u8],
         signed: &mut Option<(SignedSet, u64)>,
-        pass: Pass,
+        pass: &mut Pass,
     ) -> Result<Answer, LetGo> {
         let lease = &draft.source.lease;
-        let _permit = lease
-            .wait(self.permits.acquire())
-            .await?
-            .map_err(|_| LetGo)?;
-        lease.wait(self.parts.pacer.turn()).await?;
+        let _permit = loop {
+            let permit = lease
+                .wait(self.permits.acquire())
+                .await?
+                .map_err(|_| LetGo)?;
+            lease.wait(self.parts.pacer.turn()).await?;
+            // The stream may have been held while this one waited for its turn.
+            if *pass != Pass::Free || self.passage.is_open() {
+                break permit;
+            }
+            drop(permit);
+            *pass = self.pass(draft).await?;
+        };
         let body = loop {
             lease.wait(self.parts.membership.sure()).await?;
-            let body = self.sign(draft, token, signed, pass).await?;
+            let body = self.sign(draft, token, signed, *pass).await?;
             // The process may have been stopped while a signer worked.
             if self.parts.membership.is_sure() {
                 break body;
@@ -166,7 +174,7 @@ impl Stream {
         }
     }
 
-    async fn accepted(&self, draft: &Draft) {
+    async fn accepted(&self, draft: &Draft) -> Result<(), LetGo> {
         if let Some(ms) = draft.source.record.timestamp_ms {
             let millis = now_ms().saturating_sub(ms).max(0);
             self.parts
@@ -174,16 +182,15 @@ impl Stream {
                 .delivery_seconds
                 .observe(millis as f64 / 1000.0);
         }
-        if self.passage.is_first_acceptance()
-            && let Err(error) = self
-                .parts
-                .state
-                .set_accepted_under(self.parts.fingerprint)
-                .await
-        {
+        if !self.passage.is_first_acceptance() {
+            return Ok(());
+        }
+        let noted = self.parts.state.set_accepted_under(self.parts.fingerprint);
+        if let Err(error) = draft.source.lease.finish(noted).await? {
             // Only the guard's memory: after a restart it is strict once more.
             tracing::warn!(stream = self.id(), %error, "the first acceptance was not noted");
         }
+        Ok(())
     }
 }
 

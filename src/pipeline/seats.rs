@@ -25,6 +25,7 @@ struct Tally {
 /// Room that becomes free.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Freed {
+    pub(super) records: usize,
     pub(super) sets: usize,
     pub(super) bytes: usize,
 }
@@ -93,8 +94,8 @@ impl Place {
         }
         let freed = self.settle_if_done(offset)?;
         Ok(Freed {
-            sets: freed.sets + 1,
-            bytes: freed.bytes,
+            records: 1,
+            ..freed
         })
     }
 
@@ -104,10 +105,7 @@ impl Place {
             tally.pending = tally.pending.saturating_sub(1);
         }
         let freed = self.settle_if_done(offset)?;
-        Ok(Freed {
-            sets: freed.sets + 1,
-            bytes: freed.bytes,
-        })
+        Ok(Freed { sets: 1, ..freed })
     }
 
     fn settle_if_done(&mut self, offset: i64) -> Result<Freed, NotUnsettled> {
@@ -123,8 +121,8 @@ impl Place {
             self.settled_up_to = next;
         }
         Ok(Freed {
-            sets: 0,
             bytes: tally.bytes,
+            ..Freed::default()
         })
     }
 
@@ -146,7 +144,8 @@ impl Place {
             .records
             .values()
             .fold(Freed::default(), |sum, tally| Freed {
-                sets: sum.sets + tally.pending + usize::from(!tally.expanded),
+                records: sum.records + usize::from(!tally.expanded),
+                sets: sum.sets + tally.pending,
                 bytes: sum.bytes + tally.bytes,
             });
         (freed, self.tracker.uncommitted())

@@ -20,7 +20,7 @@ use crate::mapping::{Envelope, Mapping};
 use crate::metrics::{LabelValues, StreamMetrics};
 use crate::set::{Level, Timestamp};
 use crate::signing::{KeyRing, Signer};
-use crate::state::{Decided, Decision, Facts, Flushed, StreamState};
+use crate::state::{Decided, Decision, Facts, Flushed, StateError, StreamState};
 
 use super::journey::{Draft, Lease, LetGo, Outcome};
 use super::passage::{Holding, Passage};
@@ -144,10 +144,13 @@ impl Stream {
     /// Counts, logs, and holds the stream for as long as what is returned lives.
     pub(super) fn state_failed<'a>(
         &'a self,
-        error: &crate::state::StateError,
+        error: &StateError,
         holding: Option<Holding<'a>>,
     ) -> Holding<'a> {
         self.parts.metrics.state_errors.inc();
+        if matches!(error, StateError::Stopped) {
+            let _ = self.broken.set(format!("the state store ended: {error}"));
+        }
         tracing::error!(stream = self.id(), %error, "the state store fails; the stream is held until it works");
         holding.unwrap_or_else(|| self.passage.holding(HoldReason::StateStore))
     }

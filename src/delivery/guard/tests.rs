@@ -136,7 +136,7 @@ fn a_withdrawn_one_is_forgotten() {
 fn the_time_of_another_hold_does_not_count() {
     let (mut guard, now) = (proven(), Instant::now());
     refuse(&mut guard, 1, now);
-    guard.postpone(Duration::from_secs(3600));
+    guard.postpone(Duration::from_secs(3600), now + Duration::from_secs(3600));
     assert!(guard.due(now + Duration::from_secs(3629)).is_empty());
     assert_eq!(guard.due(now + Duration::from_secs(3630)), vec![1]);
 }

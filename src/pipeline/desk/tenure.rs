@@ -44,9 +44,17 @@ impl Desk {
                         self.stream.parts.metrics.handovers.inc();
                         tracing::info!(stream = self.stream.id(), topic = %seat.topic, partition = seat.partition, ?handover, "levels and marks of the partition were dropped");
                     }
+                    if seat.committed.is_none() {
+                        // The group begins here: its own first commit must not look like somebody else's work after
+                        // a crash. The order of the state's calls is enough; nobody waits for it.
+                        drop(state.progress(&seat.topic, seat.partition, seat.start));
+                    }
                     return;
                 }
                 Err(error) => holding = Some(self.stream.state_failed(&error, holding)),
+            }
+            if self.stream.broken().is_some() {
+                return;
             }
             tokio::select! {
                 () = self.inputs.soft.cancelled() => return,
