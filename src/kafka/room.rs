@@ -25,6 +25,8 @@ pub struct Room {
     sets: AtomicUsize,
     bytes: AtomicUsize,
     uncommitted: AtomicUsize,
+    /// One record at a time may come in beyond the limits: nothing else can show that the mapping is good again.
+    probing: AtomicBool,
     poller_waits: AtomicBool,
     poller: Mutex<Option<Thread>>,
 }
@@ -39,6 +41,7 @@ impl Room {
             sets: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             uncommitted: AtomicUsize::new(0),
+            probing: AtomicBool::new(false),
             poller_waits: AtomicBool::new(false),
             poller: Mutex::new(None),
         }
@@ -98,13 +101,22 @@ impl Room {
     /// Whether one more record may be taken from Kafka.
     #[must_use]
     pub fn has_space(&self) -> bool {
-        self.is_below(1, 1)
+        self.is_below(1, 1) || self.wants_a_probe()
+    }
+
+    /// Whether one record at a time may come in beyond the limits.
+    pub fn set_probing(&self, probing: bool) {
+        self.probing.store(probing, Ordering::Relaxed);
+    }
+
+    fn wants_a_probe(&self) -> bool {
+        self.probing.load(Ordering::Relaxed) && self.unexpanded.load(Ordering::Relaxed) == 0
     }
 
     /// Whether there is enough space that resuming paused partitions pays (three quarters of each limit).
     #[must_use]
     pub fn has_ample_space(&self) -> bool {
-        self.is_below(3, 4)
+        self.is_below(3, 4) || self.wants_a_probe()
     }
 
     /// Whether one more SET of a record under expansion may be made. Records that wait to be expanded do not count here:

@@ -204,7 +204,9 @@ impl Desk {
     fn take_in(&mut self) -> Result<bool, Broken> {
         for _ in 0..TAKE {
             // While the mapping is suspect nothing settles, so one detection a second is tried beyond the limit.
-            let room = self.stream.parts.room.has_space_for_a_set() || self.intake.is_suspect();
+            let (room, suspect) = (&self.stream.parts.room, self.intake.is_suspect());
+            room.set_probing(suspect);
+            let room = room.has_space_for_a_set() || suspect;
             if self.draining || !room || !self.intake.may_take() {
                 return Ok(false);
             }

@@ -270,3 +270,51 @@ async fn bad_records_of_one_key_alone_never_hold_the_mapping() {
     assert_eq!(taken(&org).len(), 1);
     bridge.drain().await;
 }
+
+#[tokio::test]
+async fn what_a_rule_filters_does_not_prove_the_mapping() {
+    let broker = &brokers()[0];
+    let (topic, wire) = (fresh("detections"), broker.wire());
+    broker.create_source(&topic, 1, &["okta"]).await;
+    let org = receiver().await;
+    // A slip in the only rule; everything else on the topic is filtered, as on a topic of many kinds.
+    let slip = serde_json::json!({"rules": [{
+        "name": "risk", "when": "detection.kind == \"user-risk-change\"", "event": "user-risk-change",
+        "subject": {"email": "$.user"}, "claims": {"current_level": "$.levle"},
+    }]});
+    let configuration = Configuration::new(wire)
+        .stream("okta", &topic, &org)
+        .set("streams.0.mapping", slip);
+    let mixed = (0..120).flat_map(|n| {
+        let other = serde_json::json!({"id": n, "kind": "heartbeat", "user": user(n)});
+        [detection(&n.to_string(), &user(n % 12)), record(&other)]
+    });
+    wire.produce_all(&topic, mixed).await;
+    let mut bridge = Bridge::start(&configuration).await;
+    bridge.held("okta", Some("mapping_suspect")).await;
+    assert_eq!(dead_letters(wire, &topic, "okta").await, []);
+    bridge.drain().await;
+}
+
+#[tokio::test]
+async fn a_suspect_mapping_is_tried_again_although_the_room_is_full() {
+    let broker = &brokers()[0];
+    let (topic, wire) = (fresh("detections"), broker.wire());
+    broker.create_source(&topic, 1, &["okta"]).await;
+    let org = receiver().await;
+    let configuration = Configuration::new(wire)
+        .stream("okta", &topic, &org)
+        .set("limits.max_requests_in_flight", 4)
+        .set("limits.max_unsettled", 20)
+        .set("streams.0.guard.records.faults", 20)
+        .set("streams.0.guard.records.keys", 10);
+    let bad = (0..23).map(|n| record(&risk(&format!("bad-{n}"), &user(n), "purple")));
+    let good = (0..60).map(|n| detection(&format!("good-{n}"), &user(n)));
+    wire.produce_all(&topic, bad.chain(good)).await;
+    let mut bridge = Bridge::start(&configuration).await;
+    bridge.held("okta", Some("mapping_suspect")).await;
+    bridge.outcomes("okta", "delivered", 60).await;
+    bridge.outcomes("okta", "dead_lettered", 23).await;
+    bridge.held("okta", None).await;
+    bridge.drain().await;
+}

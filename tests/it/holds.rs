@@ -264,3 +264,32 @@ async fn kids(bridge: &Bridge) -> Vec<String> {
     keys.map(|key| key["kid"].as_str().unwrap().to_owned())
         .collect()
 }
+
+#[tokio::test]
+async fn what_waits_for_its_turn_is_not_sent_during_a_hold() {
+    let broker = &brokers()[0];
+    let (topic, wire) = (fresh("detections"), broker.wire());
+    broker.create_source(&topic, 1, &["okta"]).await;
+    let org = receiver().await;
+    let configuration = Configuration::new(wire)
+        .stream("okta", &topic, &org)
+        .set("limits.max_requests_in_flight", 2)
+        .set("streams.0.hold.initial_probe_delay", "1h")
+        .set("streams.0.hold.max_probe_delay", "1h");
+    let slow = Duration::from_millis(200);
+    org.answer_when(None, |_| true, Reply::status(403).after(slow));
+    let many = (0..40).map(|n| record(&risk(&n.to_string(), &user(n), "high")));
+    wire.produce_all(&topic, many).await;
+    let mut bridge = Bridge::start(&configuration).await;
+    bridge.held("okta", Some("forbidden")).await;
+    // All have been taken in, and nothing is on the wire any more: had they gone on, there would be.
+    let stream = [("stream", "okta")];
+    bridge
+        .metric("setbridge_unsettled_sets", &stream, |sets| sets == 40.0)
+        .await;
+    bridge
+        .metric("setbridge_requests_in_flight", &stream, |sets| sets == 0.0)
+        .await;
+    assert_eq!(org.tally().requests, 2, "those that were on the wire");
+    bridge.drain().await;
+}
