@@ -98,6 +98,10 @@ async fn start_at_latest_is_applied_once() {
 async fn start_at_a_time_reads_from_there() {
     let Some(kafka) = apache() else { return };
     let mut set = set_up(&Broker::Apache(kafka), 2).await;
+    // The records are older than what a broker keeps by default.
+    set.wire
+        .set_topic(&set.topic, &[("retention.ms", "-1")])
+        .await;
     let at = "2026-01-31T08:00:00Z";
     let ms = 1_769_846_400_000;
     set.configuration = set.configuration.set("streams.0.start_at", at);
