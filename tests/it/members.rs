@@ -6,10 +6,10 @@ use setbridge::okta::simulator::{Reply, Simulator};
 
 use crate::support::bridge::Bridge;
 use crate::support::broker::{Broker, apache, brokers};
-use crate::support::configuration::{Configuration, receiver};
+use crate::support::configuration::{Configuration, receiver, record, user};
 use crate::support::fresh;
 use crate::support::numbered::{
-    all_taken, assert_whole_and_in_order, member, number_of, register, wave,
+    all_taken, assert_whole_and_in_order, member, numbered, register, wave,
 };
 use crate::support::wire::Wire;
 
@@ -169,30 +169,42 @@ async fn partitions_that_come_back_are_read() {
 #[tokio::test]
 async fn a_revoke_is_answered_when_all_of_it_is_done() {
     let Some(kafka) = apache() else { return };
-    let broker = Broker::Apache(kafka);
-    let group = Group::new(&broker, 4).await;
-    // Users of every partition; one SET of "a" is answered late, so its partition leaves late.
-    let slow = Reply::Judge.after(Duration::from_secs(4));
-    let rule = group.org.answer_when(None, |_| true, slow);
+    let group = Group::new(&Broker::Apache(kafka), 4).await;
+    // One user a partition, each answered a second later than the one before, so whichever two partitions leave are
+    // not done at the same time.
+    for of in 0..4 {
+        let late = Reply::Judge.after(Duration::from_secs(2 + of));
+        let who = user(usize::try_from(of).unwrap());
+        let is_theirs = move |claims: &serde_json::Value| claims.to_string().contains(&who);
+        group.org.answer_when(Some(1), is_theirs, late);
+    }
     let mut a = group.start("a").await;
     group.assigned(&a, 4.0).await;
-    group.produce(12, 0..2).await;
-    a.metric("setbridge_requests_in_flight", &[], |n| n == 12.0)
-        .await;
-    group.org.withdraw(rule);
+    let each = |number| (0..4).map(move |of: i32| (number, of));
+    let messages = (0..2).flat_map(each).map(|(number, of)| {
+        let who = user(usize::try_from(of).unwrap());
+        record(&numbered(&who, number)).partition(of)
+    });
+    group.wire.produce_all(&group.topic, messages).await;
+    let in_flight = "setbridge_requests_in_flight";
+    a.metric(in_flight, &[], |n| n == 4.0).await;
     let mut b = group.start("b").await;
     group.assigned(&b, 2.0).await;
-    group.taken(24, &[&a, &b]).await;
-    assert_whole_and_in_order(&group.org, 12, 2);
-    let senders: std::collections::BTreeSet<_> = group.org.log(|log| {
-        let firsts = log.received.iter().filter(|r| number_of(r).1 == 0);
-        firsts.map(|r| r.kid.clone()).collect()
-    });
+    group.taken(8, &[&a, &b]).await;
+    assert_whole_and_in_order(&group.org, 4, 2);
     assert_eq!(
-        senders.len(),
-        1,
-        "what was on the wire was answered to a: {senders:?}"
+        group.org.tally().repeats,
+        0,
+        "b sent what a had on the wire"
     );
+    let by_b = group.org.log(|log| {
+        let theirs = log
+            .received
+            .iter()
+            .filter(|r| r.kid.as_deref() == Some("b"));
+        theirs.count()
+    });
+    assert_eq!(by_b, 2, "what waited behind it left with its partition");
     a.drain().await;
     b.drain().await;
 }
