@@ -53,7 +53,7 @@ pub(super) fn block_on(work: impl Future<Output = Exit>) -> io::Result<Exit> {
 }
 
 /// One worker for three cores. Signing has a thread for each core and is four fifths of the work or more, so more
-/// workers only pass tasks, their memory and wake-ups around: 115 instead of 90 µs of CPU a SET with two on two cores.
+/// workers only pass tasks, their memory and wake-ups around: about 120 instead of 90 µs of CPU a SET with two on two cores.
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(3))
 }
