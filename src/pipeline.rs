@@ -23,6 +23,7 @@ mod stream;
 pub use desk::{Desk, DeskEnd, DeskInputs, Prepare};
 pub use journey::Outcome;
 pub use status::{Held, PartitionStatus, StreamStatus};
+pub(crate) use stream::now_ms;
 pub use stream::{Stream, StreamParts, label_values};
 
 use journey::{Admission, Draft, Fault, Final, LetGo};

@@ -13,6 +13,7 @@ use super::{ConfigArgs, Console, Exit, LogArgs};
 use crate::config::{Config, StreamConfig};
 use crate::detection::{self, DecodeLimits, Decoded};
 use crate::mapping::{Envelope, MapInput, Mapped};
+use crate::pipeline::now_ms;
 use crate::record::{Origin, Record};
 use crate::set::Timestamp;
 
@@ -191,11 +192,4 @@ fn show(
 fn refuse(console: &mut Console<'_>, text: &str) -> io::Result<Exit> {
     writeln!(console.err, "{text}")?;
     Ok(Exit::Data)
-}
-
-fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

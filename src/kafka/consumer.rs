@@ -79,7 +79,7 @@ enum End {
 }
 
 /// A consumer that gives its partitions back inside of the callback when it goes, however it goes: nobody is left to do
-/// it later, and librdkafka would wait for it for ever.
+/// it later, and librdkafka would wait for it for ever. Stored offsets are committed by librdkafka as it closes.
 struct Closing(BaseConsumer<Context>);
 
 impl Drop for Closing {
@@ -182,7 +182,6 @@ impl Poller {
         loop {
             self.tick(consumer);
             if self.obey(consumer) {
-                self.leave(consumer);
                 return End::Stopped;
             }
             self.prepare_again(consumer);
@@ -278,12 +277,6 @@ impl Poller {
             // The partition left between the order and now: its new owner starts at what was committed.
             tracing::debug!(%error, "offsets were not stored");
         }
-    }
-
-    fn leave(&mut self, consumer: &BaseConsumer<Context>) {
-        // Stored offsets are committed by librdkafka when the consumer closes, which happens on drop.
-        consumer.context().close();
-        self.places.clear();
     }
 
     fn poll_batch(&mut self, consumer: &BaseConsumer<Context>) -> Result<(), String> {
