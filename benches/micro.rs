@@ -40,10 +40,12 @@ fn record(value: String) -> Record {
     }
 }
 
-fn decoded(record: &Record) -> Detection {
-    let Ok(Decoded::Elements(mut elements)) =
-        decode(record.value.as_ref(), &DecodeLimits::default())
-    else {
+fn decoded(record: &Record, mapping: &Mapping) -> Detection {
+    let Ok(Decoded::Elements(mut elements)) = decode(
+        record.value.as_ref(),
+        &DecodeLimits::default(),
+        mapping.needs(),
+    ) else {
         panic!("one object");
     };
     let (_, detection) = elements.next().expect("one object");
@@ -72,13 +74,15 @@ fn core(criterion: &mut Criterion) {
     let own = record(native());
     for (name, mapping, record) in [("rules", rules, &ocsf), ("native", Mapping::native(), &own)] {
         let mut group = criterion.benchmark_group(name);
-        group.bench_function("decode", |b| b.iter(|| decoded(black_box(record))));
-        let detection = decoded(record);
+        group.bench_function("decode", |b| {
+            b.iter(|| decoded(black_box(record), &mapping))
+        });
+        let detection = decoded(record, &mapping);
         group.bench_function("map", |b| {
             b.iter(|| mapped(&mapping, black_box(&detection), record));
         });
         group.bench_function("decode_and_map", |b| {
-            b.iter(|| mapped(&mapping, &decoded(black_box(record)), record));
+            b.iter(|| mapped(&mapping, &decoded(black_box(record), &mapping), record));
         });
         let claims = mapped(&mapping, &detection, record);
         let envelope = Envelope {
@@ -100,7 +104,8 @@ fn core(criterion: &mut Criterion) {
 
 fn jti(criterion: &mut Criterion) {
     let native = record(native());
-    let subject = mapped(&Mapping::native(), &decoded(&native), &native)
+    let mapping = Mapping::native();
+    let subject = mapped(&mapping, &decoded(&native, &mapping), &native)
         .subject
         .canonical();
     let key: [Vec<u8>; 3] = [

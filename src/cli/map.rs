@@ -114,7 +114,7 @@ fn show(
         max_record_bytes: stream.limits.max_record_bytes,
         max_elements: stream.limits.max_elements.get(),
     };
-    let elements = match detection::decode(record.value.as_ref(), &limits) {
+    let elements = match detection::decode(record.value.as_ref(), &limits, stream.mapping.needs()) {
         Ok(Decoded::Tombstone) => {
             return refuse(
                 console,

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::Detection;
 use super::error::{DecodeError, json_type};
+use super::{Detection, Needs, partial};
 
 /// UTF-8's byte order mark: RFC 8259 §8.1 lets a reader skip it.
 const BOM: &[u8] = b"\xEF\xBB\xBF";
@@ -17,6 +18,7 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// The detections of one record. Owns the bytes; elements are parsed when they are asked for.
 pub struct Elements {
     value: Bytes,
+    needs: Arc<Needs>,
     next: u32,
     /// Where the element lies that was given out last.
     last: Range<usize>,
@@ -44,28 +46,29 @@ impl fmt::Debug for Elements {
 }
 
 impl Elements {
-    pub(super) fn of(value: &Bytes, max_elements: usize) -> Result<Self, DecodeError> {
+    pub(super) fn of(
+        value: &Bytes,
+        max_elements: usize,
+        needs: &Arc<Needs>,
+    ) -> Result<Self, DecodeError> {
         let start = if value.starts_with(BOM) { BOM.len() } else { 0 };
         let whole = trimmed(value, start..value.len());
         let bytes = &value[whole.clone()];
         let form = match bytes.first() {
             None => return Err(DecodeError::Empty),
             Some(b'[') => Form::Array(ranges_of_array(value, whole, max_elements)?.into_iter()),
-            Some(_) => match serde_json::from_slice::<Value>(bytes) {
-                Ok(object @ Value::Object(_)) => Form::One(Some((whole, object))),
-                Ok(other) => {
-                    return Err(DecodeError::NotAnObject {
-                        found: json_type(&other),
-                    });
-                }
+            Some(_) => match object(bytes, needs) {
+                Ok(object) => Form::One(Some((whole, object))),
+                Err(not @ DecodeError::NotAnObject { .. }) => return Err(not),
                 Err(_) if is_lines(bytes) => {
                     Form::Lines(count_lines(bytes, max_elements, whole.start)?)
                 }
-                Err(error) => return Err(DecodeError::of(&error, bytes)),
+                Err(error) => return Err(error),
             },
         };
         Ok(Self {
             value: value.clone(),
+            needs: Arc::clone(needs),
             next: 0,
             last: 0..0,
             form,
@@ -102,12 +105,12 @@ impl Iterator for Elements {
             Form::One(one) => one.take().map(|(range, json)| (range, Ok(json)))?,
             Form::Array(ranges) => {
                 let range = ranges.next()?;
-                let json = object(&self.value[range.clone()]);
+                let json = object(&self.value[range.clone()], &self.needs);
                 (range, json)
             }
             Form::Lines(at) => {
                 let range = next_line(&self.value, at)?;
-                let json = object(&self.value[range.clone()]);
+                let json = object(&self.value[range.clone()], &self.needs);
                 (range, json)
             }
         };
@@ -119,15 +122,21 @@ impl Iterator for Elements {
     }
 }
 
-/// One element: an object or a reason.
-fn object(bytes: &[u8]) -> Result<Value, DecodeError> {
-    match serde_json::from_slice::<Value>(bytes) {
+/// One element: an object, of which only the needed part is built, or a reason.
+fn object(bytes: &[u8], needs: &Needs) -> Result<Value, DecodeError> {
+    match partial::read(utf8(bytes)?, needs) {
         Ok(object @ Value::Object(_)) => Ok(object),
         Ok(other) => Err(DecodeError::NotAnObject {
             found: json_type(&other),
         }),
-        Err(error) => Err(DecodeError::of(&error, bytes)),
+        Err(error) => Err(DecodeError::of(&error)),
     }
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
+    std::str::from_utf8(bytes).map_err(|error| DecodeError::InvalidUtf8 {
+        at: error.valid_up_to(),
+    })
 }
 
 /// The range without JSON white space at its ends.
@@ -169,7 +178,7 @@ fn is_lines(bytes: &[u8]) -> bool {
     };
     [first, second]
         .into_iter()
-        .any(|line| object(&bytes[line]).is_ok())
+        .any(|line| object(&bytes[line], &Needs::default()).is_ok())
 }
 
 /// Counts the lines against the limit; gives back where they start.
@@ -194,16 +203,14 @@ fn ranges_of_array(
     max_elements: usize,
 ) -> Result<Vec<Range<usize>>, DecodeError> {
     let bytes = &value[whole.clone()];
-    let text = std::str::from_utf8(bytes).map_err(|utf8| DecodeError::InvalidUtf8 {
-        at: utf8.valid_up_to(),
-    })?;
+    let text = utf8(bytes)?;
     let mut json = serde_json::Deserializer::from_str(text);
     let elements = Capped {
         limit: max_elements,
     }
     .deserialize(&mut json)
     .and_then(|elements| json.end().map(|()| elements))
-    .map_err(|error| DecodeError::of(&error, bytes))?;
+    .map_err(|error| DecodeError::of(&error))?;
     if elements.len() > max_elements {
         return Err(DecodeError::TooManyElements {
             limit: max_elements,

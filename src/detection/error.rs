@@ -36,7 +36,7 @@ pub enum DecodeError {
         /// Column in that line, from 1.
         column: usize,
     },
-    /// Nested deeper than [`MAX_DEPTH`].
+    /// Nested deeper than [`MAX_DEPTH`], in a part that is needed.
     #[error("nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// JSON, but not an object.
@@ -79,14 +79,9 @@ impl DecodeError {
         }
     }
 
-    /// Says why serde_json refused `bytes`. Its own message is not kept: ours is from a closed
+    /// Says why serde_json refused a text. Its own message is not kept: ours is from a closed
     /// list, so it cannot repeat what the record says.
-    pub(super) fn of(error: &serde_json::Error, bytes: &[u8]) -> Self {
-        if let Err(utf8) = std::str::from_utf8(bytes) {
-            return DecodeError::InvalidUtf8 {
-                at: utf8.valid_up_to(),
-            };
-        }
+    pub(super) fn of(error: &serde_json::Error) -> Self {
         let message = error.to_string();
         if message.starts_with("recursion limit exceeded") {
             return DecodeError::TooDeep;

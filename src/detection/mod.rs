@@ -7,14 +7,18 @@
 
 mod elements;
 mod error;
+mod needs;
+mod partial;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
 
 pub use elements::Elements;
 pub use error::{DecodeError, JSON_TYPES, json_type};
+pub use needs::Needs;
 
 /// What a record may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +39,8 @@ impl Default for DecodeLimits {
     }
 }
 
-/// Deepest nesting of a detection (the limit of serde_json, which keeps the stack bounded).
+/// Deepest nesting of what is built of a detection (the limit of serde_json, which keeps the stack
+/// bounded). What nobody needs is checked without a stack.
 pub const MAX_DEPTH: usize = 128;
 
 /// What a record holds.
@@ -54,7 +59,7 @@ pub struct Detection {
     pub element: u32,
     /// Its bytes, without the white space around them.
     pub raw: Bytes,
-    /// The object.
+    /// The object, as far as it is needed.
     pub json: Value,
 }
 
@@ -66,11 +71,16 @@ impl fmt::Debug for Detection {
 }
 
 /// Looks at a record's value. A broken array is one error for the record, before any of its
-/// elements went anywhere; a broken line is an error of that line only.
+/// elements went anywhere; a broken line is an error of that line only. Of each detection only what
+/// `needs` names is built; all of it has to be JSON.
 ///
 /// # Errors
 /// [`DecodeError`] for the record as a whole.
-pub fn decode(value: Option<&Bytes>, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+pub fn decode(
+    value: Option<&Bytes>,
+    limits: &DecodeLimits,
+    needs: &Arc<Needs>,
+) -> Result<Decoded, DecodeError> {
     let Some(value) = value else {
         return Ok(Decoded::Tombstone);
     };
@@ -80,7 +90,7 @@ pub fn decode(value: Option<&Bytes>, limits: &DecodeLimits) -> Result<Decoded, D
             limit: limits.max_record_bytes,
         });
     }
-    Elements::of(value, limits.max_elements).map(Decoded::Elements)
+    Elements::of(value, limits.max_elements, needs).map(Decoded::Elements)
 }
 
 #[cfg(test)]

@@ -4,10 +4,15 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn everything() -> Arc<Needs> {
+    Arc::new(Needs::everything())
+}
+
 fn elements(bytes: &[u8]) -> Result<Elements, DecodeError> {
     match decode(
         Some(&Bytes::copy_from_slice(bytes)),
         &DecodeLimits::default(),
+        &everything(),
     )? {
         Decoded::Elements(elements) => Ok(elements),
         Decoded::Tombstone => panic!("a value is no tombstone"),
@@ -43,7 +48,7 @@ fn nested(open: &str, close: &str, depth: usize) -> Vec<u8> {
 #[test]
 fn no_value_is_a_tombstone_and_no_bytes_are_empty() {
     assert!(matches!(
-        decode(None, &DecodeLimits::default()),
+        decode(None, &DecodeLimits::default(), &everything()),
         Ok(Decoded::Tombstone)
     ));
     for blank in [&b""[..], b" \r\n\t", b"\xEF\xBB\xBF", b"\xEF\xBB\xBF\n"] {
@@ -164,11 +169,12 @@ fn a_record_over_the_limits_is_refused_as_a_whole() {
         max_record_bytes: 64,
         max_elements: 3,
     };
-    let reason = |bytes: &[u8]| match decode(Some(&Bytes::copy_from_slice(bytes)), &limits) {
-        Ok(Decoded::Elements(elements)) => Ok(elements.count()),
-        Ok(Decoded::Tombstone) => Ok(0),
-        Err(error) => Err(error.reason()),
-    };
+    let reason =
+        |bytes: &[u8]| match decode(Some(&Bytes::copy_from_slice(bytes)), &limits, &everything()) {
+            Ok(Decoded::Elements(elements)) => Ok(elements.count()),
+            Ok(Decoded::Tombstone) => Ok(0),
+            Err(error) => Err(error.reason()),
+        };
     assert_eq!(reason(b"[{},{},{}]"), Ok(3));
     assert_eq!(reason(b"[{},{},{},{}]"), Err("too_many_elements"));
     assert_eq!(reason(b"[{},{},{},{},}"), Err("invalid_json"));

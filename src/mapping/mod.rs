@@ -50,6 +50,7 @@ mod claims;
 mod compile;
 mod error;
 mod expr;
+mod looks;
 mod path;
 mod rule;
 mod spec;
@@ -63,7 +64,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::detection::Detection;
+use crate::detection::{Detection, Needs};
 use crate::record::Record;
 use crate::set::Timestamp;
 
@@ -96,6 +97,7 @@ pub struct Mapping {
     on_no_rule: Unmatched,
     on_no_subject: Unmatched,
     rules: Vec<rule::Rule>,
+    needs: Arc<Needs>,
     no_rule: Arc<str>,
 }
 
@@ -176,6 +178,12 @@ impl Mapping {
     /// The names of the rules, in order.
     pub fn rules(&self) -> impl Iterator<Item = &Arc<str>> {
         self.rules.iter().map(rule::Rule::name)
+    }
+
+    /// What of a detection the rules look at: decoding may leave out the rest.
+    #[must_use]
+    pub const fn needs(&self) -> &Arc<Needs> {
+        &self.needs
     }
 
     /// Maps one detection.

@@ -18,7 +18,8 @@ pub(super) struct Path {
 #[derive(Debug)]
 enum Route {
     Steps(Vec<Step>),
-    Query(JsonPath),
+    /// With the steps that it surely begins with.
+    Query(Vec<Step>, JsonPath),
 }
 
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl Path {
         }
         let route = match singular(&query) {
             Some(steps) => Route::Steps(steps),
-            None => Route::Query(parsed),
+            None => Route::Query(beginning(&query), parsed),
         };
         Ok(Self {
             text: text.to_owned(),
@@ -75,11 +76,20 @@ impl Path {
         self.from_node
     }
 
+    /// The names that lead to everything that the path can give, or past it.
+    pub(super) fn leading_names(&self) -> impl Iterator<Item = &str> {
+        let (Route::Steps(steps) | Route::Query(steps, _)) = &self.route;
+        steps.iter().map_while(|step| match step {
+            Step::Name(name) => Some(name.as_str()),
+            Step::Index(_) => None,
+        })
+    }
+
     /// The one node that the path gives, if any.
     pub(super) fn one<'v>(&self, root: &'v Value) -> Result<Option<&'v Value>, Fault> {
         match &self.route {
             Route::Steps(steps) => Ok(walk(root, steps)),
-            Route::Query(query) => {
+            Route::Query(_, query) => {
                 let nodes = query.query(root);
                 match nodes.len() {
                     0 | 1 => Ok(nodes.first()),
@@ -96,7 +106,7 @@ impl Path {
     pub(super) fn all<'v>(&self, root: &'v Value) -> Result<Vec<&'v Value>, Fault> {
         match &self.route {
             Route::Steps(steps) => Ok(walk(root, steps).into_iter().collect()),
-            Route::Query(query) => {
+            Route::Query(_, query) => {
                 let nodes = query.query(root).all();
                 if nodes.len() > MAX_SETS {
                     return Err(self.too_many());
@@ -134,25 +144,37 @@ fn walk<'v>(root: &'v Value, steps: &[Step]) -> Option<&'v Value> {
 /// The steps of a path that is valid and names one node; `None` for all others, and for
 /// spellings (white space, escapes) that are not worth a parser of our own.
 fn singular(query: &str) -> Option<Vec<Step>> {
-    let mut rest = query.strip_prefix('$')?;
+    let (steps, rest) = steps(query);
+    rest.is_empty().then_some(steps)
+}
+
+/// The steps that a valid path begins with, as far as they are plain.
+fn beginning(query: &str) -> Vec<Step> {
+    steps(query).0
+}
+
+/// The plain steps at the beginning, and what follows them.
+fn steps(query: &str) -> (Vec<Step>, &str) {
     let mut steps = Vec::new();
-    while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix('.') {
-            let end = after.find(['.', '[']).unwrap_or(after.len());
-            let (name, tail) = after.split_at(end);
-            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
-            if name.is_empty() || !name.chars().all(plain) {
-                return None;
-            }
-            steps.push(Step::Name(name.to_owned()));
-            rest = tail;
-        } else {
-            let (inside, tail) = rest.strip_prefix('[')?.split_once(']')?;
-            steps.push(bracketed(inside)?);
-            rest = tail;
-        }
+    let mut rest = query.strip_prefix('$').unwrap_or(query);
+    while let Some((step, tail)) = step(rest) {
+        steps.push(step);
+        rest = tail;
     }
-    Some(steps)
+    (steps, rest)
+}
+
+fn step(rest: &str) -> Option<(Step, &str)> {
+    if let Some(after) = rest.strip_prefix('.') {
+        let end = after.find(['.', '[']).unwrap_or(after.len());
+        let (name, tail) = after.split_at(end);
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
+        let is_plain = !name.is_empty() && name.chars().all(plain);
+        is_plain.then(|| (Step::Name(name.to_owned()), tail))
+    } else {
+        let (inside, tail) = rest.strip_prefix('[')?.split_once(']')?;
+        Some((bracketed(inside)?, tail))
+    }
 }
 
 fn bracketed(inside: &str) -> Option<Step> {

@@ -98,18 +98,18 @@ impl Intake {
 
     /// Step *decode*.
     pub(super) fn begin(&mut self, seat: Seat, record: Record) {
-        let metrics = &self.stream.parts.metrics;
-        metrics.records.inc();
-        metrics.record_bytes.inc_by(record.size() as u64);
-        let contents =
-            match detection::decode(record.value.as_ref(), &self.stream.parts.decode_limits) {
-                Ok(Decoded::Tombstone) => {
-                    metrics.tombstones.inc();
-                    Contents::Done
-                }
-                Ok(Decoded::Elements(elements)) => Contents::Elements(elements),
-                Err(error) => Contents::Refused(error),
-            };
+        let parts = &self.stream.parts;
+        parts.metrics.records.inc();
+        parts.metrics.record_bytes.inc_by(record.size() as u64);
+        let needs = parts.mapping.needs();
+        let contents = match detection::decode(record.value.as_ref(), &parts.decode_limits, needs) {
+            Ok(Decoded::Tombstone) => {
+                parts.metrics.tombstones.inc();
+                Contents::Done
+            }
+            Ok(Decoded::Elements(elements)) => Contents::Elements(elements),
+            Err(error) => Contents::Refused(error),
+        };
         self.expanding = Some(Expanding {
             seat,
             record: Arc::new(record),

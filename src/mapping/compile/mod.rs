@@ -15,7 +15,7 @@ use super::path::Path;
 use super::rule::{EventRule, Rule, read_field};
 use super::spec::{MappingSpec, RuleSpec, SubjectSpec};
 use super::when::When;
-use super::{Mapping, SpecFault};
+use super::{Mapping, SpecFault, looks};
 use crate::set::{EventType, Field, FieldKind, Reason};
 
 /// Compiles a whole mapping.
@@ -57,6 +57,7 @@ pub(super) fn mapping(spec: &MappingSpec) -> Result<Mapping, Vec<SpecFault>> {
             apply: spec.apply,
             on_no_rule: spec.on_no_rule,
             on_no_subject: spec.on_no_subject,
+            needs: Arc::new(looks::needs(&rules)),
             rules,
             no_rule: Arc::from("none"),
         })

@@ -60,7 +60,8 @@ fn invalid_input_has_its_reason() {
 }
 
 fn reason_of(value: &Bytes) -> &'static str {
-    let mut elements = match decode(Some(value), &DecodeLimits::default()) {
+    let whole = Arc::new(Needs::everything());
+    let mut elements = match decode(Some(value), &DecodeLimits::default(), &whole) {
         Ok(Decoded::Elements(elements)) => elements,
         Ok(Decoded::Tombstone) => return "tombstone",
         Err(error) => return error.reason(),

@@ -63,19 +63,55 @@ fn record() -> Record {
     }
 }
 
+/// Maps a detection, whole; the part of it that the mapping looks at has to come to the same.
 fn map_record(mapping: &Mapping, record: &Record, detection: &Value) -> Mapped {
-    let detection = Detection {
-        element: 0,
-        raw: Bytes::from(detection.to_string()),
-        json: detection.clone(),
+    let raw = Bytes::from(detection.to_string());
+    let decoded = |needs: &Arc<Needs>| {
+        let Ok(Decoded::Elements(mut of)) = decode(Some(&raw), &DecodeLimits::default(), needs)
+        else {
+            return None;
+        };
+        of.next()?.1.ok()
     };
-    mapping.map(&MapInput {
-        detection: &detection,
-        record,
-        issuer: ISSUER,
-        stream: "okta",
-        now: NOW,
+    let map = |detection: &Detection| {
+        mapping.map(&MapInput {
+            detection,
+            record,
+            issuer: ISSUER,
+            stream: "okta",
+            now: NOW,
+        })
+    };
+    if let Some(part) = decoded(mapping.needs()) {
+        let whole = decoded(&Arc::new(Needs::everything())).expect("JSON");
+        assert_eq!(told(map(&part)), told(map(&whole)), "{detection}");
+    }
+    map(&Detection {
+        element: 0,
+        raw,
+        json: detection.clone(),
     })
+}
+
+/// Everything that a mapping says.
+fn told(mapped: Mapped) -> Vec<Result<String, String>> {
+    let envelope = Envelope {
+        issuer: ISSUER.into(),
+        audience: "a".into(),
+        profile: Profile::Dual,
+    };
+    let sets = match mapped {
+        Mapped::Filtered(reason) => return vec![Err(reason.as_str().to_owned())],
+        Mapped::Sets(sets) => sets.into_iter(),
+    };
+    sets.map(|set| {
+        set.map(|claims| {
+            let token = claims.complete(None, NOW, &envelope).to_json();
+            String::from_utf8(token).expect("utf-8")
+        })
+        .map_err(|error| format!("{error:?}"))
+    })
+    .collect()
 }
 
 fn map(mapping: &Mapping, detection: &Value) -> Mapped {

@@ -11,9 +11,10 @@ use cel::common::types::CelBool;
 use cel::{Context, Env, ExecutionError, Program};
 use serde_json::Value;
 
-use self::survey::{Needs, survey};
+use self::survey::survey;
 use self::variables::Variables;
 use super::error::{Fault, MapReason};
+use crate::detection::Needs;
 use crate::record::Record;
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
@@ -44,6 +45,11 @@ impl When {
         })?;
         let detection = survey(program.expression())?;
         Ok(Self { program, detection })
+    }
+
+    /// What it looks at.
+    pub(super) const fn needs(&self) -> &Needs {
+        &self.detection
     }
 
     /// Whether the detection matches. A member that is missing means that it does not.

@@ -1,13 +1,12 @@
 //! One walk over an expression, when compiling: which members of a detection it needs, and which
 //! names in it would fail on every record.
 
-use std::collections::BTreeMap;
-
 use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators};
 use cel::common::types::CelString;
 use cel::{Context, IdedExpr};
 
 use super::ENV;
+use crate::detection::Needs;
 
 /// The names that an expression may begin with, besides those of CEL's types.
 const VARIABLES: [&str; 2] = ["detection", "record"];
@@ -50,27 +49,6 @@ const FUNCTIONS: [&str; 34] = [
     "uint",
     "value",
 ];
-
-/// What of a detection an expression needs.
-#[derive(Debug, Default)]
-pub(super) struct Needs {
-    /// The node itself, whole.
-    pub(super) whole: bool,
-    pub(super) members: BTreeMap<String, Needs>,
-}
-
-impl Needs {
-    fn add(&mut self, names: &[&str]) {
-        match names {
-            [] => self.whole = true,
-            [first, rest @ ..] => self
-                .members
-                .entry((*first).to_owned())
-                .or_default()
-                .add(rest),
-        }
-    }
-}
 
 /// Finds out what an expression needs.
 ///
@@ -153,7 +131,7 @@ impl<'e> Survey<'e> {
             return;
         }
         match root {
-            "detection" => self.detection.add(names),
+            "detection" => self.detection.add(names.iter().copied()),
             "record" => {}
             _ if ENV.types().find_type(root).is_some() => {}
             _ => self.faults.push((

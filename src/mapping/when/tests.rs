@@ -167,20 +167,24 @@ fn every_function_that_is_allowed_exists() {
 fn only_what_is_named_is_converted() {
     let when =
         When::compile("detection.a.b == 1 && has(detection.c) && detection['d'].e").expect("valid");
-    let names: Vec<_> = when.detection.members.keys().cloned().collect();
+    let names: Vec<_> = when
+        .needs()
+        .members()
+        .map(|(name, _)| name.to_owned())
+        .collect();
     assert_eq!(names, ["a", "c", "d"]);
-    assert!(!when.detection.whole);
+    assert!(!when.needs().is_whole());
     assert!(
         When::compile("size(detection) > 1")
             .expect("valid")
             .detection
-            .whole
+            .is_whole()
     );
     assert!(
         When::compile("detection[record.key] == 1")
             .expect("valid")
             .detection
-            .whole
+            .is_whole()
     );
 }
 

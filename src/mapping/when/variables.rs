@@ -9,8 +9,7 @@ use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use serde_json::Value;
 
-use super::survey::Needs;
-use crate::detection::json_type;
+use crate::detection::{Needs, json_type};
 use crate::record::Record;
 
 /// Gives CEL its variables when it asks for them. It asks for `detection.a.b` by that very name
@@ -30,7 +29,7 @@ impl VariableResolver for Variables<'_> {
                 let mut needs = self.needs;
                 for name in names.split('.').filter(|name| !name.is_empty()) {
                     value = value.as_object()?.get(name)?;
-                    needs = needs.members.get(name)?;
+                    (_, needs) = needs.member(name)?;
                 }
                 Some(CowVal::Owned(convert(value, needs)))
             }
@@ -78,15 +77,15 @@ fn boxed<'v>(value: impl Val + 'v) -> Box<dyn Val + 'v> {
 
 /// JSON to CEL: the whole value, or only the members that are needed. The depth is bounded by
 /// `detection::MAX_DEPTH`.
-fn convert<'v>(value: &'v Value, needs: &Needs) -> Box<dyn Val + 'v> {
-    if needs.whole || needs.members.is_empty() {
+fn convert<'v>(value: &'v Value, needs: &'v Needs) -> Box<dyn Val + 'v> {
+    if needs.is_whole() {
         return whole(value);
     }
     match value {
         Value::Object(object) => {
-            let members = needs.members.iter().filter_map(|(name, needs)| {
-                let (name, value) = object.get_key_value(name)?;
-                Some((CelMapKey::from(name.as_str()), convert(value, needs)))
+            let members = needs.members().filter_map(|(name, needs)| {
+                let value = object.get(name)?;
+                Some((CelMapKey::from(name), convert(value, needs)))
             });
             boxed(CelMap::from(members.collect::<HashMap<_, _>>()))
         }
