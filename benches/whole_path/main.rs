@@ -4,9 +4,9 @@
 //! broker (mock cluster, 5 MiB a partition) ──▶ setbridge run ──▶ receiver (simulator, verifies 1 in 100)
 //! ```
 //!
-//! Started by `make bench`. This one binary is the driver and, by its first argument, the broker and the receiver; the
-//! bridge is the product's binary with a configuration made here. Each round: openssl, the path with the state in memory,
-//! the path with SQLite. Rates and CPU times are those between 10 % and 95 % of the SETs, so that neither joining the group
+//! Started by `make bench`. This one binary is the driver and, by its first argument, the broker, the receiver and a client
+//! that only posts; the bridge is the product's binary with a configuration made here. Each round: openssl, bare POSTs, the
+//! path with the state in memory, the path with SQLite. Rates and CPU times are those between 10 % and 95 % of the SETs, so that neither joining the group
 //! nor the last few SETs count. The summary is the round whose memory ratio is the median.
 //!
 //! `--rounds N` (3) · `--seconds S` (12, of each run, about) · `--sign FILE` (figures of the sign bench) ·
@@ -21,6 +21,7 @@
 
 mod broker;
 mod machine;
+mod poster;
 mod receiver;
 mod report;
 mod run;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["broker", count, partitions] => broker::run(count, partitions).map(|()| true),
         ["receiver", issuer, jwks] => receiver::run(issuer, jwks).map(|()| true),
+        ["poster", url, issuer, pem, count] => poster::run(url, issuer, pem, count).map(|()| true),
         _ => wishes(&words).and_then(|wishes| drive(&wishes)),
     };
     match done {
@@ -99,6 +101,8 @@ fn drive(wishes: &Wishes) -> Fallible<bool> {
             openssl.one, openssl.cores, openssl.multi
         );
         let count = run::load(openssl.multi, wishes.seconds);
+        let post = run::bare_post()?;
+        println!("  a bare POST by reqwest: {:.1} CPU µs", post * 1e6);
         let memory = run::whole_path(run::State::Memory, count, wishes.hold)?;
         report::print_run("memory", &memory, &openssl);
         if wishes.hold {
@@ -108,6 +112,7 @@ fn drive(wishes: &Wishes) -> Fallible<bool> {
         report::print_run("sqlite", &sqlite, &openssl);
         rounds.push(report::Round {
             openssl,
+            post,
             memory,
             sqlite,
         });

@@ -38,6 +38,8 @@ impl SignRates {
 /// One round.
 pub(crate) struct Round {
     pub(crate) openssl: Openssl,
+    /// CPU seconds of one POST by reqwest alone.
+    pub(crate) post: f64,
     pub(crate) memory: Measured,
     pub(crate) sqlite: Measured,
 }
@@ -85,6 +87,7 @@ pub(crate) fn finish(
 ) -> Fallible<bool> {
     let Round {
         openssl,
+        post,
         memory,
         sqlite,
     } = round;
@@ -108,6 +111,7 @@ pub(crate) fn finish(
     put("cpu_us_per_set", memory.per_set(memory.bridge), 2);
     put("cpu_us_per_set_without_rsa", rest, 2);
     put("cpu_us_per_set_state", state, 2);
+    put("cpu_us_per_post_bare", post * 1e6, 2);
     println!("\nthe median round, by the ratio with the state in memory:");
     println!(
         "  whole path / openssl rsa2048 on one core: {:.2} (memory), {:.2} (sqlite)",
@@ -142,6 +146,11 @@ pub(crate) fn finish(
     );
     bar("CPU µs per SET without RSA", rest, rest <= 30.0, "30");
     bar("CPU µs per SET for SQLite", state, state <= 30.0, "30");
+    println!(
+        "  of the CPU without RSA a bare POST by reqwest takes {:.1} µs, so ours is {:.1} µs",
+        post * 1e6,
+        rest - post * 1e6
+    );
     if let Some(sign) = sign {
         let scale = sign.raw / REFERENCE_RAW;
         println!(

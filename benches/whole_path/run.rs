@@ -19,6 +19,8 @@ const ISSUER: &str = "https://ssf.bench.example";
 const RECORDS_PER_PARTITION: u64 = 5 * 1024 * 1024 / 2 / 1024;
 /// More does not get steadier, and all of it lies in the broker's memory.
 const MOST_RECORDS: f64 = 400_000.0;
+/// Enough for two digits: CPU time is counted in hundredths of a second.
+const POSTS: &str = "40000";
 /// The bridge stands still when no SET arrives for so long.
 const STILL: Duration = Duration::from_secs(30);
 
@@ -296,6 +298,18 @@ impl Trio {
             all: cpu_of_all()?,
         })
     }
+}
+
+/// CPU seconds of one POST to such a receiver, by reqwest alone.
+pub(crate) fn bare_post() -> Fallible<f64> {
+    let folder = folder()?;
+    let jwks = folder.join("jwks.json");
+    make_key(&folder, &jwks)?;
+    let mut receiver = Peer::start(&["receiver", ISSUER, &jwks.display().to_string()])?;
+    let url = receiver.hear()?;
+    let key = folder.join("signing.pem").display().to_string();
+    let mut poster = Peer::start(&["poster", &url, ISSUER, &key, POSTS])?;
+    Ok(poster.hear()?.parse()?)
 }
 
 /// Carries `count` records. `hold`: prints the bridge's pid.
