@@ -209,6 +209,8 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Threads that wait for a job.
+    idle: usize,
     closed: bool,
 }
 
@@ -225,8 +227,12 @@ impl Shared {
             return Err(SignError::Stopped);
         }
         queue.jobs.push_back(job);
+        // To wake somebody is a system call, whether or not anybody sleeps.
+        let wake = queue.idle > 0;
         drop(queue);
-        self.arrived.notify_one();
+        if wake {
+            self.arrived.notify_one();
+        }
         Ok(())
     }
 
@@ -251,12 +257,14 @@ impl Shared {
 
     /// Waits for jobs and takes this thread's share; `false` when the queue is closed.
     fn take(&self, batch: &mut Vec<Job>) -> bool {
-        let queue = self.lock();
+        let mut queue = self.lock();
+        queue.idle += 1;
         let idle = |queue: &mut Queue| queue.jobs.is_empty() && !queue.closed;
         let mut queue = self
             .arrived
             .wait_while(queue, idle)
             .unwrap_or_else(PoisonError::into_inner);
+        queue.idle -= 1;
         if queue.closed {
             return false;
         }
