@@ -19,6 +19,7 @@ mod push;
 mod seats;
 mod status;
 mod stream;
+mod wire;
 
 pub use desk::{Desk, DeskEnd, DeskInputs, Prepare};
 pub use journey::Outcome;
@@ -27,16 +28,17 @@ pub(crate) use stream::now_ms;
 pub use stream::{Stream, StreamParts, label_values};
 
 use journey::{Admission, Draft, Fault, Final, LetGo};
+use wire::Approach;
 
 /// One SET, from its turn in the lane to its final outcome. Every `?` is the partition leaving: nothing is settled then.
-async fn deliver(stream: &Stream, draft: &Draft) -> Result<Final, LetGo> {
+async fn deliver(stream: &Stream, draft: &Draft, approach: Approach) -> Result<Final, LetGo> {
     let facts = stream.look_up(draft).await?;
     let outcome = match journey::admit(&facts, draft) {
         Admission::Duplicate => Outcome::Duplicate,
         Admission::AlreadyDecided => Outcome::AlreadyDecided,
         Admission::Fresh { previous } => {
             let token = stream.complete(draft, previous);
-            stream.push_until_decided(draft, &token).await?
+            stream.push_until_decided(draft, &token, approach).await?
         }
     };
     stream.write_dead_letter(&draft.source, &outcome).await?;

@@ -67,14 +67,14 @@ pub struct Advice {
 /// readable `Date`.
 #[must_use]
 pub fn read_rate(headers: &TimeHeaders<'_>, now: i64, cap: Duration) -> RateHeaders {
-    let clock = headers.date.and_then(parse_http_date).unwrap_or(now);
+    let clock = || headers.date.and_then(parse_http_date).unwrap_or(now);
     RateHeaders {
         limit: headers.limit.and_then(parse_count),
         remaining: headers.remaining.and_then(parse_count),
         reset: headers
             .reset
             .and_then(parse_number)
-            .map(|reset| clamp(reset - clock as f64, cap)),
+            .map(|reset| clamp(reset - clock() as f64, cap)),
     }
 }
 

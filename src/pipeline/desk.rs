@@ -95,7 +95,7 @@ pub struct Desk {
     inputs: DeskInputs,
     intake: Intake,
     places: Places,
-    lanes: Lanes<Draft>,
+    lanes: Lanes<Box<Draft>>,
     journeys: JoinSet<Arrived>,
     to_settle: UnboundedSender<(Flushed, Settling)>,
     settled: UnboundedReceiver<Settling>,
@@ -200,14 +200,14 @@ impl Desk {
         }
     }
 
-    /// Takes records in while there is room; says whether there is more to take at once.
+    /// Takes records in while there is room and no crowd on the way to the wire; says whether there is more to take at once.
     fn take_in(&mut self) -> Result<bool, Broken> {
         for _ in 0..TAKE {
             // While the mapping is suspect nothing settles, so one detection a second is tried beyond the limit.
             let (room, suspect) = (&self.stream.parts.room, self.intake.is_suspect());
             room.set_probing(suspect);
             let room = room.has_space_for_a_set() || suspect;
-            if self.draining || !room || !self.intake.may_take() {
+            if self.draining || !room || self.stream.wire.is_crowded() || !self.intake.may_take() {
                 return Ok(false);
             }
             if !self.intake.is_expanding() && !self.next_record()? {
@@ -258,7 +258,7 @@ impl Desk {
     }
 
     /// A SET gets into its lane, a fault waits for the guard.
-    fn enter(&mut self, seat: Seat, entry: Result<Draft, Box<Fault>>) {
+    fn enter(&mut self, seat: Seat, entry: Result<Box<Draft>, Box<Fault>>) {
         let Some(place) = self.places.get_mut(&seat) else {
             return;
         };
@@ -293,18 +293,19 @@ impl Desk {
         }
     }
 
-    fn start(&mut self, ticket: Ticket, draft: Draft) {
+    fn start(&mut self, ticket: Ticket, draft: Box<Draft>) {
         let (seat, offset) = (draft.source.seat, draft.source.record.origin.offset);
         if let Some(place) = self.places.get_mut(&seat) {
             place.under_way += 1;
         }
         let stream = Arc::clone(&self.stream);
+        let approach = stream.wire.approach();
         self.journeys.spawn(async move {
             Arrived {
                 seat,
                 offset,
                 ticket: Some(ticket),
-                end: deliver(&stream, &draft).await,
+                end: deliver(&stream, &draft, approach).await,
             }
         });
     }

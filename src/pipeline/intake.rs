@@ -25,7 +25,7 @@ const PROBE: Duration = Duration::from_secs(1);
 /// What one step of the intake came to.
 pub(super) enum Taken {
     /// SETs and faults of one detection.
-    Drafts(Vec<Result<Draft, Box<Fault>>>),
+    Drafts(Vec<Result<Box<Draft>, Box<Fault>>>),
     /// A detection or record that settles without a SET.
     Nothing,
     /// The record is expanded.
@@ -208,12 +208,12 @@ impl Intake {
                     .sets_mapped
                     .inc(claims.event.event_type().as_str());
                 self.next_id += 1;
-                Ok(Draft {
+                Ok(Box::new(Draft {
                     id: self.next_id,
                     source: source.clone(),
                     set: number,
                     claims,
-                })
+                }))
             }
             Err(error) => {
                 let cause = map_cause(&error, &source);

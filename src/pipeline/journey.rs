@@ -29,25 +29,30 @@ pub(crate) struct Lease {
 impl Lease {
     /// Waits for something that has not begun to leave.
     pub(crate) async fn wait<T>(&self, wait: impl Future<Output = T>) -> Result<T, LetGo> {
-        tokio::select! {
-            biased;
-            () = self.soft.cancelled() => Err(LetGo),
-            value = wait => Ok(value),
-        }
+        unless(&self.soft, wait).await
     }
 
     /// Goes on with something that must not be cut off in the middle while there is time.
     pub(crate) async fn finish<T>(&self, work: impl Future<Output = T>) -> Result<T, LetGo> {
-        tokio::select! {
-            biased;
-            () = self.hard.cancelled() => Err(LetGo),
-            value = work => Ok(value),
-        }
+        unless(&self.hard, work).await
     }
 
     /// Sleeps, unless the partition leaves.
     pub(crate) async fn sleep(&self, time: Duration) -> Result<(), LetGo> {
         self.wait(tokio::time::sleep(time)).await
+    }
+}
+
+/// The token counts first: nothing begins and nothing goes on after it. It is waited for last, because most work is
+/// done at once, and each wait for a token takes its lock twice.
+async fn unless<T>(token: &CancellationToken, work: impl Future<Output = T>) -> Result<T, LetGo> {
+    if token.is_cancelled() {
+        return Err(LetGo);
+    }
+    tokio::select! {
+        biased;
+        value = work => (!token.is_cancelled()).then_some(value).ok_or(LetGo),
+        () = token.cancelled() => Err(LetGo),
     }
 }
 

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 use super::journey::{Draft, LetGo, Outcome};
 use super::passage::{Next, Pass};
 use super::stream::{Stream, now_ms};
+use super::wire::Approach;
 use crate::config::Mode;
 use crate::delivery::policy::Attempts;
 use crate::delivery::{Answer, Verdict};
@@ -18,6 +19,7 @@ impl Stream {
         &self,
         draft: &Draft,
         token: &[u8],
+        approach: Approach,
     ) -> Result<Outcome, LetGo> {
         let mut signed: Option<(SignedSet, u64)> = None;
         if self.parts.mode == Mode::Shadow {
@@ -30,12 +32,15 @@ impl Stream {
         };
         let mut attempts = Attempts::default();
         let mut last = LastAnswer::default();
-        let mut pass = self.pass(draft).await?;
+        let mut approach = Some(approach);
+        let mut pass = self.pass(draft, &mut approach).await?;
         loop {
             if pass == Pass::DeadLetter {
                 return Ok(last.refused(draft, attempts.count));
             }
-            let answer = self.attempt(draft, token, &mut signed, &mut pass).await?;
+            let answer = self
+                .attempt(draft, token, &mut signed, &mut pass, &mut approach)
+                .await?;
             last.note(&answer);
             match self.passage.judge(
                 draft.id,
@@ -59,17 +64,20 @@ impl Stream {
                 Next::Wait(told) => pass = self.told(draft, told).await?,
                 Next::After(delay) => {
                     draft.source.lease.sleep(delay).await?;
-                    pass = self.pass(draft).await?;
+                    pass = self.pass(draft, &mut approach).await?;
                 }
             }
         }
     }
 
     /// Waits for the gate.
-    async fn pass(&self, draft: &Draft) -> Result<Pass, LetGo> {
+    async fn pass(&self, draft: &Draft, approach: &mut Option<Approach>) -> Result<Pass, LetGo> {
         match self.passage.enter(draft.id) {
             Ok(pass) => Ok(pass),
-            Err(told) => self.told(draft, told).await,
+            Err(told) => {
+                *approach = None;
+                self.told(draft, told).await
+            }
         }
     }
 
@@ -84,20 +92,19 @@ impl Stream {
         token: &[u8],
         signed: &mut Option<(SignedSet, u64)>,
         pass: &mut Pass,
+        approach: &mut Option<Approach>,
     ) -> Result<Answer, LetGo> {
         let lease = &draft.source.lease;
         let _permit = loop {
-            let permit = lease
-                .wait(self.permits.acquire())
-                .await?
-                .map_err(|_| LetGo)?;
+            let permit = lease.wait(self.wire.place()).await?;
+            *approach = None;
             lease.wait(self.parts.pacer.turn()).await?;
             // The stream may have been held while this one waited for its turn.
             if *pass != Pass::Free || self.passage.is_open() {
                 break permit;
             }
             drop(permit);
-            *pass = self.pass(draft).await?;
+            *pass = self.pass(draft, approach).await?;
         };
         let body = loop {
             lease.wait(self.parts.membership.sure()).await?;

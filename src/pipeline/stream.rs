@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
-use tokio::sync::Semaphore;
 
 use crate::config::Mode;
 use crate::delivery::hold::{HoldReason, KafkaFault};
@@ -24,6 +23,7 @@ use crate::state::{Decided, Decision, Facts, Flushed, StateError, StreamState};
 
 use super::journey::{Draft, Lease, LetGo, Outcome};
 use super::passage::{Holding, Passage};
+use super::wire::Wire;
 
 /// Longest wait between two tries of something of ours that failed: state store, dead-letter write.
 pub(super) const MAX_RETRY: Duration = Duration::from_secs(10);
@@ -75,7 +75,7 @@ pub struct StreamParts {
 pub struct Stream {
     pub(super) parts: StreamParts,
     pub(super) passage: Passage,
-    pub(super) permits: Semaphore,
+    pub(super) wire: Arc<Wire>,
     pub(super) broken: OnceLock<String>,
 }
 
@@ -95,11 +95,11 @@ pub(super) fn now() -> Timestamp {
 impl Stream {
     /// A stream that has not begun. `passage` carries its guard and its hold.
     pub(crate) fn new(parts: StreamParts, passage: Passage) -> Self {
-        let permits = Semaphore::new(parts.max_requests_in_flight);
+        let wire = Wire::new(parts.max_requests_in_flight);
         Self {
             parts,
             passage,
-            permits,
+            wire,
             broken: OnceLock::new(),
         }
     }
