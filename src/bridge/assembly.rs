@@ -372,6 +372,7 @@ fn passage_of(
     let policy = DeliveryPolicy {
         retry: retry(&stream.retry)?,
         receiver_fault,
+        max_event_age: stream.max_event_age,
     };
     let guard = Guard::new(guard, proven);
     Ok(passage::Passage::new(

@@ -57,6 +57,7 @@ fn the_smallest_file_has_sensible_defaults() {
     assert_eq!(stream.limits.max_record_bytes, 1 << 20);
     let name = stream.dead_letter.topic.name_for("detections").unwrap();
     assert_eq!(name.as_str(), "detections.okta.dlq");
+    assert_eq!(stream.max_event_age, None);
     let error = stream.receiver_error.unwrap();
     assert_eq!((error.attempts.get(), error.other_subjects.get()), (20, 20));
     assert_eq!(config.kafka.session_timeout, Some(Duration::from_secs(45)));
@@ -85,6 +86,7 @@ fn a_full_stream_is_understood() {
     audience: https://org.okta.com/
     profile: ssf-1.0
     on_no_subject: filter
+    max_event_age: 12h
     receiver_error: {enabled: false}
     guard: {refusals: {enabled: false}, records: {faults: 5, keys: 2}}
     outcome_topic: outcomes
@@ -104,6 +106,8 @@ fn a_full_stream_is_understood() {
     assert_eq!(stream.profile, Profile::Ssf10);
     assert_eq!(stream.receiver.rate.unwrap().per_second(), 2.5);
     assert!(matches!(stream.receiver.proxy, ProxyConfig::Direct));
+    let half_a_day = Duration::from_secs(43_200);
+    assert_eq!(stream.max_event_age, Some(half_a_day));
     assert!(stream.receiver_error.is_none() && stream.guard.refusals.is_none());
     assert_eq!(stream.guard.records.unwrap().faults.get(), 5);
     assert_eq!(stream.limits.max_unsettled.get(), 50);

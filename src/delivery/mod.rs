@@ -6,6 +6,7 @@
 //! | [`advice`] | `Retry-After` and `X-Rate-Limit-*`, read with distrust (pure) |
 //! | [`retry`] | exponential waits with full jitter (pure; the only user of `backoff`) |
 //! | [`receiver_fault`] | when endless 5xx is the record's fault (pure) |
+//! | [`age`] | when a detection is too old to act on (pure) |
 //! | [`policy`] | verdict → the next step of a SET (pure) |
 //! | [`guard`] | is it the record or the set-up? (pure) |
 //! | [`hold`] | the gate of a stream and its probes (pure) |
@@ -19,6 +20,7 @@
 //! showing a credential, or waiting longer than a cap because a receiver said so.
 
 pub mod advice;
+pub mod age;
 pub mod auth;
 pub mod chance;
 pub mod guard;

@@ -33,6 +33,8 @@ pub struct DeliveryPolicy {
     pub retry: RetryPolicy,
     /// When 5xx is the record's fault.
     pub receiver_fault: ReceiverFaultSettings,
+    /// Older than this, holds not counted, a SET is not sent any more; [`None`]: whatever its age.
+    pub max_event_age: Option<Duration>,
 }
 
 /// The history of one SET's attempts; goes with the SET.
@@ -91,6 +93,7 @@ mod tests {
         DeliveryPolicy {
             retry: RetryPolicy::new(RetrySettings::default()).expect("valid"),
             receiver_fault: ReceiverFaultSettings::default(),
+            max_event_age: None,
         }
     }
 

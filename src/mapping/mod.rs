@@ -96,6 +96,7 @@ pub struct Mapping {
     apply: Apply,
     on_no_rule: Unmatched,
     on_no_subject: Unmatched,
+    max_past: u32,
     rules: Vec<rule::Rule>,
     needs: Arc<Needs>,
     no_rule: Arc<str>,
@@ -184,6 +185,12 @@ impl Mapping {
     #[must_use]
     pub const fn needs(&self) -> &Arc<Needs> {
         &self.needs
+    }
+
+    /// Seconds after which an event is too old to be mapped.
+    #[must_use]
+    pub const fn max_past_seconds(&self) -> u32 {
+        self.max_past
     }
 
     /// Maps one detection.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::delivery::Answer;
+use crate::delivery::age::{self, HeldTime};
 use crate::delivery::chance;
 use crate::delivery::guard::{Guard, Ruling};
 use crate::delivery::hold::{Gate, HoldReason, Probed};
@@ -18,7 +19,9 @@ use crate::delivery::policy::{Attempts, DeliveryPolicy, Step};
 use crate::delivery::receiver_fault::Acceptances;
 use crate::delivery::verdict::{Refusal, Verdict};
 use crate::metrics::StreamMetrics;
-use crate::set::SubjectKey;
+use crate::set::{SubjectKey, Timestamp};
+
+use super::stream::now_ms;
 
 /// How a SET may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +68,8 @@ struct Rules {
     since: HashMap<HoldReason, Instant>,
     /// How many hold the stream, by reason.
     holders: HashMap<HoldReason, usize>,
+    /// When the stream was held, for whatever reason: ages stop then.
+    held: HeldTime,
     /// Since when the gate is shut.
     shut_since: Option<Instant>,
 }
@@ -106,6 +111,7 @@ impl Passage {
                 published: BTreeSet::new(),
                 since: HashMap::new(),
                 holders: HashMap::new(),
+                held: HeldTime::default(),
                 shut_since: None,
             }),
         }
@@ -267,6 +273,14 @@ impl Passage {
         self.publish(&mut rules);
     }
 
+    /// Whether a SET about an event of this time is too old to be sent.
+    pub(crate) fn is_expired(&self, event: Timestamp) -> bool {
+        self.policy.max_event_age.is_some_and(|max_age| {
+            let now = now_ms();
+            age::is_expired(event, max_age, &self.rules().held, now)
+        })
+    }
+
     /// The reasons in force and for how long.
     pub(crate) fn holds(&self) -> Vec<(HoldReason, Duration)> {
         let rules = self.rules();
@@ -313,6 +327,10 @@ impl Passage {
             self.metrics.set_held(reason.as_str(), false);
             rules.since.remove(reason);
             tracing::info!(stream = self.stream, reason = reason.as_str(), "hold ended");
+        }
+        match reasons.is_empty() {
+            true => rules.held.end(now_ms()),
+            false => rules.held.begin(now_ms()),
         }
         rules.published = reasons;
     }

@@ -23,6 +23,9 @@ impl Stream {
     ) -> Result<Outcome, LetGo> {
         let mut signed: Option<(SignedSet, u64)> = None;
         if self.parts.mode == Mode::Shadow {
+            if self.is_expired(draft) {
+                return Ok(LastAnswer::default().expired(draft, 0));
+            }
             self.sign(draft, token, &mut signed, Pass::Free).await?;
             return Ok(Outcome::Shadowed);
         }
@@ -38,9 +41,16 @@ impl Stream {
             if pass == Pass::DeadLetter {
                 return Ok(last.refused(draft, attempts.count));
             }
-            let answer = self
+            // Asked before it waits for its turn on the wire, so that nothing paces what is not sent, and after that wait.
+            if self.is_expired(draft) {
+                return Ok(last.expired(draft, attempts.count));
+            }
+            let attempt = self
                 .attempt(draft, token, &mut signed, &mut pass, &mut approach)
                 .await?;
+            let Some(answer) = attempt else {
+                return Ok(last.expired(draft, attempts.count));
+            };
             last.note(&answer);
             match self.passage.judge(
                 draft.id,
@@ -85,7 +95,13 @@ impl Stream {
         draft.source.lease.wait(told).await?.map_err(|_| LetGo)
     }
 
-    /// One request, when there is a place on the wire, the pace allows it, and the partition is surely ours.
+    fn is_expired(&self, draft: &Draft) -> bool {
+        let event = draft.claims.event.event_timestamp();
+        self.passage.is_expired(event)
+    }
+
+    /// One request, when there is a place on the wire, the pace allows it, and the partition is surely ours. [`None`]: it
+    /// has expired meanwhile.
     async fn attempt(
         &self,
         draft: &Draft,
@@ -93,7 +109,7 @@ impl Stream {
         signed: &mut Option<(SignedSet, u64)>,
         pass: &mut Pass,
         approach: &mut Option<Approach>,
-    ) -> Result<Answer, LetGo> {
+    ) -> Result<Option<Answer>, LetGo> {
         let lease = &draft.source.lease;
         let _permit = loop {
             let permit = lease.wait(self.wire.place()).await?;
@@ -106,6 +122,9 @@ impl Stream {
             drop(permit);
             *pass = self.pass(draft, approach).await?;
         };
+        if self.is_expired(draft) {
+            return Ok(None);
+        }
         let body = loop {
             lease.wait(self.parts.membership.sure()).await?;
             let body = self.sign(draft, token, signed, *pass).await?;
@@ -124,7 +143,7 @@ impl Stream {
             .pacer
             .learn(&answer.rate, answer.advice, answer.is_throttled());
         self.count(&answer);
-        Ok(answer)
+        Ok(Some(answer))
     }
 
     /// The signed bytes: those of the attempt before, unless their key is no longer published, or keys were reloaded
@@ -241,6 +260,10 @@ impl LastAnswer {
     fn refused(self, draft: &Draft, attempts: u32) -> Outcome {
         let reason = self.reason.unwrap_or("refused");
         self.dead_letter(draft, reason, attempts)
+    }
+
+    fn expired(self, draft: &Draft, attempts: u32) -> Outcome {
+        self.dead_letter(draft, "expired", attempts)
     }
 
     fn dead_letter(self, draft: &Draft, reason: &'static str, attempts: u32) -> Outcome {

@@ -225,7 +225,7 @@ pub fn label_values() -> LabelValues {
     use crate::delivery::Refusal;
     use crate::detection::DecodeError;
     use crate::mapping::{FilterReason, MapReason};
-    let mut dead_letters = vec!["receiver_error", "refused"];
+    let mut dead_letters = vec!["expired", "receiver_error", "refused"];
     dead_letters.extend(Refusal::LABELS);
     dead_letters.extend(DecodeError::REASONS);
     dead_letters.extend(MapReason::ALL.map(MapReason::as_str));

@@ -8,6 +8,7 @@
     reason = "clippy.toml speaks of the service, not of its tests"
 )]
 
+mod ages;
 mod authentication;
 mod bad_records;
 mod bounds;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files and folders of the core.
-const CORE: [&str; 15] = [
+const CORE: [&str; 16] = [
     "src/set",
     "src/detection",
     "src/mapping",
@@ -14,6 +14,7 @@ const CORE: [&str; 15] = [
     "src/lanes.rs",
     "src/kafka/offsets.rs",
     "src/state/tenure.rs",
+    "src/delivery/age.rs",
     "src/delivery/verdict.rs",
     "src/delivery/retry.rs",
     "src/delivery/advice.rs",

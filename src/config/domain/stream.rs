@@ -63,6 +63,8 @@ pub struct StreamConfig {
     pub receiver: ReceiverConfig,
     /// Waits between attempts.
     pub retry: RetryConfig,
+    /// Older detections are dead letters, holds not counted; [`None`]: all are sent. At most the mapping's limit of the past.
+    pub max_event_age: Option<Duration>,
     /// When a lasting 5xx is the record's fault; [`None`]: never.
     pub receiver_error: Option<ReceiverErrorConfig>,
     /// When refusals or record faults in a row hold the stream.

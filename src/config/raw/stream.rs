@@ -60,6 +60,10 @@ pub(crate) struct RawStream {
     /// Waits between attempts.
     #[serde(default)]
     pub(crate) retry: RawRetry,
+    /// A SET whose event is longer ago is a dead letter, reason `expired`; while the stream is held, time does not
+    /// count. Default: SETs are sent whatever their age.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_event_age: Option<DurationText>,
     /// When a lasting 5xx about one SET is the record's fault: all three have to be met.
     #[serde(default)]
     pub(crate) receiver_error: RawReceiverError,

@@ -21,6 +21,7 @@ pub(super) fn check(config: &Config, raw: &RawConfig, checker: &mut Checker<'_>)
     for (index, stream) in config.streams.iter().enumerate() {
         let at = child("/streams", index);
         stream_times(config, raw, stream, &raw.streams[index], &at, checker);
+        age(stream, &raw.streams[index], &at, checker);
         bounds(stream, &at, checker);
         loops(config, stream, &at, checker);
     }
@@ -85,6 +86,20 @@ fn stream_times(
     if receiver.connect_timeout >= receiver.request_timeout {
         let connect = &raw_stream.receiver.connect_timeout;
         before(&at, ("connect_timeout", connect), request, checker);
+    }
+}
+
+/// What is older than `max_past_seconds` never becomes a SET, so it can never expire.
+fn age(stream: &StreamConfig, raw: &RawStream, at: &str, checker: &mut Checker<'_>) {
+    let max_past = stream.mapping.max_past_seconds();
+    if let (Some(age), Some(text)) = (stream.max_event_age, &raw.max_event_age)
+        && age.as_secs() > u64::from(max_past)
+    {
+        checker.wrong::<()>(
+            &child(at, "max_event_age"),
+            format!("the mapping refuses events that are more than {max_past} s old, so none gets {text} old"),
+            "shorten it, or raise `mapping.max_past_seconds`",
+        );
     }
 }
 

@@ -24,6 +24,10 @@ pub(super) fn stream(
     let mapping = mapping(raw, &child(at, "mapping"), checker);
     let receiver = receiver::receiver(&raw.receiver, &child(at, "receiver"), checker);
     let retry = retry(&raw.retry, &child(at, "retry"), checker);
+    let max_event_age = raw
+        .max_event_age
+        .as_ref()
+        .map(|age| text::positive(age, &child(at, "max_event_age"), checker));
     let receiver_error = receiver_error(&raw.receiver_error, &child(at, "receiver_error"), checker);
     let guard = guard(&raw.guard, &child(at, "guard"), checker);
     let hold = hold(&raw.hold, &child(at, "hold"), checker);
@@ -55,6 +59,7 @@ pub(super) fn stream(
         mapping: mapping?,
         receiver,
         retry: retry?,
+        max_event_age: text::all(max_event_age)?,
         receiver_error: receiver_error?,
         guard: guard?,
         hold: hold?,

@@ -106,6 +106,18 @@ fn streams() {
         ),
         (
             "id: okta",
+            "id: okta\n    max_event_age: 0s",
+            "f:9:20: streams[0].max_event_age: zero makes no sense here",
+            "",
+        ),
+        (
+            "id: okta",
+            "id: okta\n    max_event_age: 2h\n    mapping: {max_past_seconds: 3600, rules: [{name: a, drop: true}]}",
+            "f:9:20: streams[0].max_event_age: the mapping refuses events that are more than 3600 s old, so none gets 2h old",
+            "max_past_seconds",
+        ),
+        (
+            "id: okta",
             "id: okta\n    hold: {max_probe_delay: 1s}",
             "f:9:11: streams[0].hold.initial_probe_delay: the first wait (5s) is longer than the longest (1s)",
             "",

@@ -58,6 +58,7 @@ pub(super) fn mapping(spec: &MappingSpec) -> Result<Mapping, Vec<SpecFault>> {
             on_no_rule: spec.on_no_rule,
             on_no_subject: spec.on_no_subject,
             needs: Arc::new(looks::needs(&rules)),
+            max_past: spec.max_past_seconds,
             rules,
             no_rule: Arc::from("none"),
         })
