@@ -21,12 +21,15 @@ impl Stream {
         token: &[u8],
         approach: Approach,
     ) -> Result<Outcome, LetGo> {
-        let mut signed: Option<(SignedSet, u64)> = None;
+        let mut way = Way {
+            signed: None,
+            approach: Some(approach),
+        };
         if self.parts.mode == Mode::Shadow {
             if self.is_expired(draft) {
                 return Ok(LastAnswer::default().expired(draft, 0));
             }
-            self.sign(draft, token, &mut signed, Pass::Free).await?;
+            self.sign(draft, token, &mut way.signed).await?;
             return Ok(Outcome::Shadowed);
         }
         let _stay = Stay {
@@ -35,8 +38,7 @@ impl Stream {
         };
         let mut attempts = Attempts::default();
         let mut last = LastAnswer::default();
-        let mut approach = Some(approach);
-        let mut pass = self.pass(draft, &mut approach).await?;
+        let mut pass = self.pass(draft, &mut way).await?;
         loop {
             if pass == Pass::DeadLetter {
                 return Ok(last.refused(draft, attempts.count));
@@ -45,9 +47,7 @@ impl Stream {
             if self.is_expired(draft) {
                 return Ok(last.expired(draft, attempts.count));
             }
-            let attempt = self
-                .attempt(draft, token, &mut signed, &mut pass, &mut approach)
-                .await?;
+            let attempt = self.attempt(draft, token, &mut way, &mut pass).await?;
             let Some(answer) = attempt else {
                 return Ok(last.expired(draft, attempts.count));
             };
@@ -71,27 +71,33 @@ impl Stream {
                 Next::ReceiverError => {
                     return Ok(last.dead_letter(draft, "receiver_error", attempts.count));
                 }
-                Next::Wait(told) => pass = self.told(draft, told).await?,
+                Next::Wait(told) => pass = self.told(draft, told, &mut way).await?,
                 Next::After(delay) => {
                     draft.source.lease.sleep(delay).await?;
-                    pass = self.pass(draft, &mut approach).await?;
+                    pass = self.pass(draft, &mut way).await?;
                 }
             }
         }
     }
 
     /// Waits for the gate.
-    async fn pass(&self, draft: &Draft, approach: &mut Option<Approach>) -> Result<Pass, LetGo> {
+    async fn pass(&self, draft: &Draft, way: &mut Way) -> Result<Pass, LetGo> {
         match self.passage.enter(draft.id) {
             Ok(pass) => Ok(pass),
-            Err(told) => {
-                *approach = None;
-                self.told(draft, told).await
-            }
+            Err(told) => self.told(draft, told, way).await,
         }
     }
 
-    async fn told(&self, draft: &Draft, told: oneshot::Receiver<Pass>) -> Result<Pass, LetGo> {
+    async fn told(
+        &self,
+        draft: &Draft,
+        told: oneshot::Receiver<Pass>,
+        way: &mut Way,
+    ) -> Result<Pass, LetGo> {
+        way.approach = None;
+        if let Some(signed) = &mut way.signed {
+            signed.was_held = true;
+        }
         draft.source.lease.wait(told).await?.map_err(|_| LetGo)
     }
 
@@ -106,28 +112,27 @@ impl Stream {
         &self,
         draft: &Draft,
         token: &[u8],
-        signed: &mut Option<(SignedSet, u64)>,
+        way: &mut Way,
         pass: &mut Pass,
-        approach: &mut Option<Approach>,
     ) -> Result<Option<Answer>, LetGo> {
         let lease = &draft.source.lease;
         let _permit = loop {
             let permit = lease.wait(self.wire.place()).await?;
-            *approach = None;
+            way.approach = None;
             lease.wait(self.parts.pacer.turn()).await?;
             // The stream may have been held while this one waited for its turn.
             if *pass != Pass::Free || self.passage.is_open() {
                 break permit;
             }
             drop(permit);
-            *pass = self.pass(draft, approach).await?;
+            *pass = self.pass(draft, way).await?;
         };
         if self.is_expired(draft) {
             return Ok(None);
         }
         let body = loop {
             lease.wait(self.parts.membership.sure()).await?;
-            let body = self.sign(draft, token, signed, *pass).await?;
+            let body = self.sign(draft, token, &mut way.signed).await?;
             // The process may have been stopped while a signer worked.
             if self.parts.membership.is_sure() {
                 break body;
@@ -146,22 +151,22 @@ impl Stream {
         Ok(Some(answer))
     }
 
-    /// The signed bytes: those of the attempt before, unless their key is no longer published, or keys were reloaded
-    /// while the stream is held.
+    /// The signed bytes: those of the attempt before, unless their key is no longer published, or it was held since and
+    /// keys were reloaded. The latter is for all that waited and not for the probe only: each of the others would be
+    /// refused for the old key, and hold the stream again.
     async fn sign(
         &self,
         draft: &Draft,
         token: &[u8],
-        signed: &mut Option<(SignedSet, u64)>,
-        pass: Pass,
+        signed: &mut Option<Signed>,
     ) -> Result<bytes::Bytes, LetGo> {
         let keys = &self.parts.keys;
         let generation = keys.generation();
-        if let Some((set, made_under)) = signed
-            && keys.publishes(&set.kid)
-            && (pass == Pass::Free || *made_under == generation)
+        if let Some(before) = signed
+            && keys.publishes(&before.set.kid)
+            && (before.generation == generation || !before.was_held)
         {
-            return Ok(set.compact.clone());
+            return Ok(before.set.compact.clone());
         }
         let work = self.parts.signer.sign(keys.active(), token.to_vec());
         match draft.source.lease.finish(work).await? {
@@ -172,7 +177,11 @@ impl Stream {
                     .sign_seconds
                     .observe(set.signing.as_secs_f64());
                 let body = set.compact.clone();
-                *signed = Some((set, generation));
+                *signed = Some(Signed {
+                    set,
+                    generation,
+                    was_held: false,
+                });
                 Ok(body)
             }
             Err(error) => {
@@ -218,6 +227,23 @@ impl Stream {
         }
         Ok(())
     }
+}
+
+/// What a SET has with it on its way.
+struct Way {
+    /// [`None`]: not signed yet.
+    signed: Option<Signed>,
+    /// [`None`]: it has had its place on the wire, or waits for something else.
+    approach: Option<Approach>,
+}
+
+/// The bytes that go out at every attempt under one key (P4).
+struct Signed {
+    set: SignedSet,
+    /// The key ring's state that it was signed under.
+    generation: u64,
+    /// It has waited at the passage since: the stream was held, or the SET refused.
+    was_held: bool,
 }
 
 /// A SET at the passage; when it goes, for whatever reason, the passage forgets it.

@@ -84,6 +84,52 @@ async fn invalid_key_holds_until_the_right_key_is_loaded() {
     }
 }
 
+/// A rotation as docs/operations.md has it: the new key signs, the old one stays published.
+#[tokio::test]
+async fn all_that_waited_are_signed_anew_when_the_old_key_stays_published() {
+    let broker = &brokers()[0];
+    let (topic, wire) = (fresh("detections"), broker.wire());
+    broker.create_source(&topic, 1, &["okta"]).await;
+    let org = receiver().await;
+    let keys = json!([{"file": "signing.pem"}, {"file": "other.pem", "published_only": true}]);
+    let configuration = Configuration::new(wire)
+        .stream("okta", &topic, &org)
+        .set("signing.keys", keys)
+        .set("streams.0.hold.initial_probe_delay", "1h")
+        .set("streams.0.hold.max_probe_delay", "1h");
+    let (signing, other) = ["signing.pem", "other.pem"]
+        .map(|name| configuration.folder().join(name))
+        .into();
+    std::fs::write(&other, OTHER_KEY).unwrap();
+    register_other_key(&org);
+    // So late that the first one's answer holds none of the others back.
+    let late = Reply::refusal("invalid_key", "").after(Duration::from_secs(2));
+    let rule = org.answer_when(None, |_| true, late);
+    wire.produce_all(&topic, detections()).await;
+    let mut bridge = Bridge::start(&configuration).await;
+    bridge.held("okta", Some("invalid_key")).await;
+    let stream = [("stream", "okta")];
+    bridge
+        .metric("setbridge_requests_in_flight", &stream, |sets| sets == 0.0)
+        .await;
+    org.withdraw(rule);
+    let refused = requests(&org).len();
+    assert!(refused > 1, "{refused}");
+
+    std::fs::rename(&signing, configuration.folder().join("old.pem")).unwrap();
+    std::fs::rename(&other, &signing).unwrap();
+    std::fs::rename(configuration.folder().join("old.pem"), &other).unwrap();
+    bridge.hup();
+    bridge.outcomes("okta", "delivered", 15).await;
+    assert_all_delivered_in_order(&org, "rotated");
+    let kids = kids(&bridge).await;
+    assert_eq!(kids.len(), 2, "the old one is still published");
+    let after = requests(&org).split_off(refused);
+    assert_eq!(after.len(), 15, "one probe, then each once");
+    assert!(after.iter().all(|sent| sent.kid.as_ref() == kids.first()));
+    bridge.drain().await;
+}
+
 #[tokio::test]
 async fn a_held_stream_resumes_by_itself_when_the_org_is_mended() {
     for broker in brokers() {
