@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | any, `enabled: false` | fault | same | `Release`: dead-letter at once |
 //! | unproven (refusal guard) | fault | held | waits, `Hold` |
-//! | proven | fault, 400 unreadable | held | waits, `Hold` |
+//! | proven | suspicious fault | held | waits, `Hold` |
 //! | proven | fault, row below both limits | proven | waits, `Wait` |
 //! | proven | fault, row at both limits | held | waits, `Hold` |
 //! | held | fault | held | waits, `Hold` |
@@ -18,7 +18,8 @@
 //! | proven | 30 s pass for one that waits | proven, row kept | it is released, and goes on counting |
 //! | held | time passes | held | nothing |
 //!
-//! The *row* is the faults since the last acceptance: their number, and their distinct keys. It has
+//! A fault is *suspicious* when it may as well be the set-up's: a 400 without a readable body, and a probe of a held stream
+//! refused for anything that does not prove the set-up good. The *row* is the faults since the last acceptance: their number, and their distinct keys. It has
 //! reached its limits when there are `max_faults` faults from `min_keys` keys. Faults of one key alone
 //! never hold a stream; at most `max_faults` wait outside a hold, then the oldest is released.
 //! What waits in a hold is bounded by the stream's own limits: each is a SET that is unsettled anyway.
@@ -120,14 +121,13 @@ impl<K: Eq + Hash + Clone, T: Eq + Clone> Guard<K, T> {
         }
     }
 
-    /// The one named by `token` (unique) under `key` is at fault. `unreadable`: the answer was a 400
-    /// without a readable body. May be called again for a token that waits already (a probe that was
+    /// The one named by `token` (unique) under `key` is at fault. `suspicious`: see the table. May be called again for a token that waits already (a probe that was
     /// refused again): it counts once. Tokens pushed out of the waiting row are added to `released`.
     pub fn refused(
         &mut self,
         token: T,
         key: &K,
-        unreadable: bool,
+        suspicious: bool,
         now: Instant,
         released: &mut Vec<T>,
     ) -> Ruling {
@@ -147,7 +147,7 @@ impl<K: Eq + Hash + Clone, T: Eq + Clone> Guard<K, T> {
         }
         let row_full = self.row_faults >= self.settings.max_faults
             && self.row_keys.len() >= self.settings.min_keys;
-        if self.held || !self.proven || unreadable || row_full {
+        if self.held || !self.proven || suspicious || row_full {
             self.held = true;
             return Ruling::Hold(self.settings.reason);
         }

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | accepted | resumed; all that wait may go |
 //! | `invalid_request`, in a hold for a named `err` | the set-up is good: judge that SET as usual, probe the next at once |
-//! | any other refusal | reason `refusals`; judge that SET as usual; next subject after the backoff |
+//! | any other refusal | reason `refusals`; the set-up is suspect: the guard keeps that SET; next subject after the backoff |
 //! | a set-up fault | reason updated; next subject after the backoff |
 //! | a moment's fault | next subject after the backoff, or later if the receiver says so |
 
@@ -110,9 +110,13 @@ impl fmt::Display for HoldReason {
 pub enum Probed {
     /// Accepted; the probed reason is gone. (The gate may stay shut for another one: ask [`Gate::is_open`].)
     Resumed,
-    /// Refused: give it to the refusal guard as any other refusal. It no longer waits at the gate; if the
-    /// guard rules `Hold`, let it [`Gate::enter`] again so that it can be probed again.
-    Judge,
+    /// Refused: give it to the refusal guard. It no longer waits at the gate; if the guard rules `Hold`, let it
+    /// [`Gate::enter`] again so that it can be probed again.
+    Judge {
+        /// The answer shows that the set-up is good, so the refusal is one as any other. Else it may as well be the
+        /// set-up's fault.
+        proves_set_up: bool,
+    },
     /// Still held; it waits again, behind all others.
     Held,
 }
@@ -275,7 +279,7 @@ impl<K: Eq + Hash + Clone> Gate<K> {
                 && matches!(hold.reason, HoldReason::SetUp(fault) if fault.is_named_err());
             if proves_set_up {
                 hold.next_probe = now;
-                return Probed::Judge;
+                return Probed::Judge { proves_set_up };
             }
             hold.failed = hold.failed.saturating_add(1);
             let delay = self
@@ -289,7 +293,9 @@ impl<K: Eq + Hash + Clone> Gate<K> {
             }
         }
         if matches!(verdict, Verdict::Refused(_)) {
-            return Probed::Judge;
+            return Probed::Judge {
+                proves_set_up: false,
+            };
         }
         self.queue_up(key.clone());
         Probed::Held

@@ -17,7 +17,7 @@ use crate::delivery::guard::{Guard, Ruling};
 use crate::delivery::hold::{Gate, HoldReason, Probed};
 use crate::delivery::policy::{Attempts, DeliveryPolicy, Step};
 use crate::delivery::receiver_fault::Acceptances;
-use crate::delivery::verdict::{Refusal, Verdict};
+use crate::delivery::verdict::Verdict;
 use crate::metrics::StreamMetrics;
 use crate::set::{SubjectKey, Timestamp};
 
@@ -170,17 +170,18 @@ impl Passage {
             match rules.gate.probed(&id, answer.verdict, advised, now, jitter) {
                 Probed::Resumed => rules.accepted(id, subject),
                 Probed::Held => Next::Wait(rules.wait(id, false)),
-                Probed::Judge => match answer.verdict {
-                    Verdict::Refused(refusal) => rules.refused(id, subject, refusal, true, now),
-                    _ => Next::Wait(rules.wait(id, false)),
-                },
+                Probed::Judge { proves_set_up } => {
+                    rules.refused(id, subject, !proves_set_up, true, now)
+                }
             }
         } else {
             match step {
                 Step::Accepted => rules.accepted(id, subject),
                 Step::After(delay) => Next::After(delay),
                 Step::ReceiverError => Next::ReceiverError,
-                Step::Guard(refusal) => rules.refused(id, subject, refusal, false, now),
+                Step::Guard(refusal) => {
+                    rules.refused(id, subject, refusal.is_unreadable(), false, now)
+                }
                 Step::Hold(reason) => {
                     rules.gate.hold(reason, now, chance::uniform());
                     rules.gate.enter(&id);
@@ -383,25 +384,26 @@ impl Rules {
         Next::Accepted
     }
 
+    /// `suspicious`: the answer may as well be the set-up's fault, so it is no proof against the record.
     fn refused(
         &mut self,
         id: u64,
         subject: SubjectKey,
-        refusal: Refusal,
+        suspicious: bool,
         probe: bool,
         now: Instant,
     ) -> Next {
         let mut released = Vec::new();
         let ruling = self
             .guard
-            .refused(id, &subject, refusal.is_unreadable(), now, &mut released);
+            .refused(id, &subject, suspicious, now, &mut released);
         for other in released {
             self.tell(other, Pass::DeadLetter);
         }
         match ruling {
             Ruling::Release => Next::DeadLetter,
             Ruling::Wait => {
-                // The guard trusts the set-up: a hold that was waiting for that proof has it.
+                // A probe that the guard only keeps has proved the set-up good: the hold was waiting for that.
                 let probed = self
                     .gate
                     .reasons()

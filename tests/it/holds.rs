@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use serde_json::json;
-use setbridge::okta::simulator::{JwksSource, Reply, Simulator, jwks_at};
+use setbridge::okta::simulator::{Answered, JwksSource, Received, Reply, Simulator, jwks_at};
+use tokio::time::timeout;
 
-use crate::support::bridge::Bridge;
+use crate::support::bridge::{Bridge, SOON};
 use crate::support::broker::brokers;
 use crate::support::configuration::{Configuration, ISSUER, receiver, record, risk, user};
 use crate::support::fresh;
-use crate::support::receipts::{answered, dead_letters, requests, taken, taken_by_user};
+use crate::support::receipts::{answered, dead_letters, is_about, requests, taken, taken_by_user};
 use crate::support::wire::{ANSWER, Message, Wire};
 
 const OTHER_KEY: &str = include_str!("../fixtures/keys/rsa-3072.pkcs1.pem");
@@ -278,7 +279,7 @@ async fn during_a_named_hold_an_invalid_request_proves_the_set_up_good() {
     bridge.held("okta", Some("invalid_key")).await;
     org.answer_when(
         None,
-        |claims| crate::support::receipts::is_about(claims, "bad@example.com"),
+        |claims| is_about(claims, "bad@example.com"),
         Reply::refusal("invalid_request", "no"),
     );
     org.withdraw(hold);
@@ -288,6 +289,57 @@ async fn during_a_named_hold_an_invalid_request_proves_the_set_up_good() {
     assert_eq!(taken(&org).len(), 2);
     wire.wait_committed(&configuration.group("okta"), &topic, 3, ANSWER)
         .await;
+    bridge.drain().await;
+}
+
+/// A refusal in a hold that no `err` named says nothing about the set-up: whatever let one SET through to its payload's
+/// check may refuse the others still.
+#[tokio::test]
+async fn in_any_other_hold_a_refused_probe_proves_nothing() {
+    const ANSWER_AFTER: Duration = Duration::from_millis(100);
+    let broker = &brokers()[0];
+    let (topic, wire) = (fresh("detections"), broker.wire());
+    broker.create_source(&topic, 1, &["okta"]).await;
+    let org = receiver().await;
+    let configuration = Configuration::new(wire)
+        .stream("okta", &topic, &org)
+        .set("streams.0.hold.initial_probe_delay", "20ms")
+        .set("streams.0.hold.max_probe_delay", "20ms")
+        .set("streams.0.guard.refusals.wait", "500ms");
+    let mut bridge = Bridge::start(&configuration).await;
+    wire.produce(&topic, record(&risk("0", "first@example.com", "low")))
+        .await;
+    bridge.outcomes("okta", "delivered", 1).await;
+    let bad = |claims: &serde_json::Value| is_about(claims, &user(0));
+    let forbidden = || Reply::status(403).after(ANSWER_AFTER);
+    org.answer_when(None, move |claims| !bad(claims), forbidden());
+    let also = org.answer_when(None, bad, forbidden());
+    wire.produce_all(&topic, detections()).await;
+    bridge.held("okta", Some("forbidden")).await;
+    let stream = [("stream", "okta")];
+    bridge
+        .metric("setbridge_requests_in_flight", &stream, |sets| sets <= 1.0)
+        .await;
+    org.withdraw(also);
+    let no = Reply::refusal("invalid_request", "").after(ANSWER_AFTER);
+    org.answer_when(None, bad, no);
+    let refused = |sent: &Received| sent.answered == Answered::Status(400);
+    let tried = org.wait_for(|log| log.received.iter().filter(|sent| refused(sent)).count() >= 3);
+    timeout(SOON, tried).await.expect("the bad one is probed");
+    let log = requests(&org);
+    let first = log.iter().position(refused).unwrap();
+    for pair in log[first..].windows(2) {
+        let between = pair[1].at - pair[0].at;
+        assert!(between >= ANSWER_AFTER, "{between:?}: more than a probe");
+    }
+    assert_eq!(dead_letters(wire, &topic, "okta").await, []);
+
+    // Now the others are good, and the bad one is at fault itself: each SET about it is a dead letter.
+    org.recover();
+    org.answer_when(None, bad, Reply::refusal("invalid_request", ""));
+    bridge.outcomes("okta", "delivered", 13).await;
+    bridge.held("okta", None).await;
+    bridge.outcomes("okta", "dead_lettered", 3).await;
     bridge.drain().await;
 }
 

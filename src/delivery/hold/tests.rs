@@ -4,6 +4,12 @@ use super::*;
 
 const KEY_FAULT: HoldReason = HoldReason::SetUp(SetUpFault::InvalidKey);
 const REFUSED: Verdict = Verdict::Refused(Refusal::InvalidRequest);
+const PROOF: Probed = Probed::Judge {
+    proves_set_up: true,
+};
+const NO_PROOF: Probed = Probed::Judge {
+    proves_set_up: false,
+};
 const STILL: Verdict = Verdict::SetUp(SetUpFault::InvalidKey);
 
 fn gate() -> Gate<u32> {
@@ -84,7 +90,7 @@ fn invalid_request_proves_a_named_set_up_good() {
     let now = Instant::now() + Duration::from_secs(60);
     let mut gate = held(Instant::now());
     assert_eq!(gate.probe(now), Some(1));
-    assert_eq!(gate.probed(&1, REFUSED, None, now, 1.0), Probed::Judge);
+    assert_eq!(gate.probed(&1, REFUSED, None, now, 1.0), PROOF);
     assert_eq!(gate.probe(now), Some(2), "the next is probed at once");
     assert_eq!(
         gate.probed(&2, Verdict::Accepted, None, now, 1.0),
@@ -104,7 +110,7 @@ fn other_refusals_prove_nothing() {
         assert_eq!(gate.probe(now), Some(1));
         assert_eq!(
             gate.probed(&1, Verdict::Refused(refusal), None, now, 1.0),
-            Probed::Judge
+            NO_PROOF
         );
         assert_eq!(reason(&gate), Some(HoldReason::Refusals));
         assert_eq!(gate.probe(now), None, "the backoff goes on");
@@ -118,11 +124,41 @@ fn other_refusals_prove_nothing() {
         gate.hold(first, Instant::now(), 1.0);
         gate.enter(&1);
         assert_eq!(gate.probe(now), Some(1));
-        assert_eq!(gate.probed(&1, REFUSED, None, now, 1.0), Probed::Judge);
+        assert_eq!(gate.probed(&1, REFUSED, None, now, 1.0), NO_PROOF);
         assert_eq!(reason(&gate), Some(HoldReason::Refusals));
         assert!(!gate.enter(&1), "it can be probed again");
         assert_eq!(gate.next_probe(), Some(now + Duration::from_secs(2)));
     }
+}
+
+/// Only what RFC 8935 says about the SET itself, where it had named the set-up before, is a proof.
+#[test]
+fn invalid_request_proves_exactly_the_holds_for_a_named_err() {
+    let now = Instant::now() + Duration::from_secs(60);
+    for fault in SetUpFault::ALL {
+        for refusal in [
+            Refusal::InvalidRequest,
+            Refusal::UnknownErr,
+            Refusal::Unreadable400,
+            Refusal::TooLarge413,
+            Refusal::OtherClientError(422),
+        ] {
+            let mut gate = gate();
+            gate.hold(HoldReason::SetUp(fault), Instant::now(), 1.0);
+            gate.enter(&1);
+            assert_eq!(gate.probe(now), Some(1));
+            let proves = fault.is_named_err() && refusal == Refusal::InvalidRequest;
+            let wanted = if proves { PROOF } else { NO_PROOF };
+            let answer = gate.probed(&1, Verdict::Refused(refusal), None, now, 1.0);
+            assert_eq!(answer, wanted, "{fault:?}, {refusal:?}");
+            assert!(
+                !gate.is_open(),
+                "only an acceptance, or the guard, opens it"
+            );
+        }
+    }
+    let named = SetUpFault::ALL.into_iter().filter(|f| f.is_named_err());
+    assert_eq!(named.count(), 6);
 }
 
 #[test]
