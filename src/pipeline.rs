@@ -14,6 +14,7 @@ mod desk;
 mod intake;
 mod journey;
 mod letters;
+mod outage;
 pub(crate) mod passage;
 mod push;
 mod seats;

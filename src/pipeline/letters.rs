@@ -1,7 +1,7 @@
 //! Steps *dead letter* and *announce*: what is written to Kafka counts when the broker has acknowledged it.
 
 use super::journey::{Draft, LetGo, Outcome, Source};
-use super::stream::{DEAD_LETTERS, FIRST_RETRY, MAX_RETRY, Stream, now_ms};
+use super::stream::{FIRST_RETRY, MAX_RETRY, Stream, now_ms};
 use crate::config::Mode;
 use crate::kafka::dead_letter;
 use crate::kafka::producer::{Outgoing, WriteError};
@@ -101,11 +101,11 @@ impl Stream {
         write: impl Fn() -> F,
     ) -> Result<(), LetGo> {
         let mut wait = FIRST_RETRY;
-        let mut holding = None;
+        let mut waiting = None;
         while let Err(error) = source.lease.finish(write()).await? {
             self.parts.metrics.dead_letter_errors.inc();
-            tracing::error!(stream = self.id(), origin = %source.record.origin, %error, "a dead letter or outcome record was not acknowledged; trying again");
-            holding.get_or_insert_with(|| self.passage.holding(DEAD_LETTERS));
+            let outage = &self.letter_outage;
+            waiting = Some(outage.failed(self.id(), &self.passage, waiting, &error));
             source.lease.sleep(wait).await?;
             wait = (wait * 2).min(MAX_RETRY);
         }

@@ -22,7 +22,8 @@ use crate::signing::{KeyRing, Signer};
 use crate::state::{Decided, Decision, Facts, Flushed, StateError, StreamState};
 
 use super::journey::{Draft, Lease, LetGo, Outcome};
-use super::passage::{Holding, Passage};
+use super::outage::{Outage, Waiting};
+use super::passage::Passage;
 use super::wire::Wire;
 
 /// Longest wait between two tries of something of ours that failed: state store, dead-letter write.
@@ -77,6 +78,8 @@ pub struct Stream {
     pub(super) passage: Passage,
     pub(super) wire: Arc<Wire>,
     pub(super) broken: OnceLock<String>,
+    state_outage: Outage,
+    pub(super) letter_outage: Outage,
 }
 
 /// Milliseconds since 1970.
@@ -101,6 +104,14 @@ impl Stream {
             passage,
             wire,
             broken: OnceLock::new(),
+            state_outage: Outage::new(
+                HoldReason::StateStore,
+                "the state store fails; the stream is held until it works",
+            ),
+            letter_outage: Outage::new(
+                DEAD_LETTERS,
+                "a dead letter or outcome record was not acknowledged; it is tried again, and the stream is held until it is",
+            ),
         }
     }
 
@@ -141,18 +152,18 @@ impl Stream {
         }
     }
 
-    /// Counts, logs, and holds the stream for as long as what is returned lives.
+    /// Counts, logs once, and holds the stream for as long as what is returned lives.
     pub(super) fn state_failed<'a>(
         &'a self,
         error: &StateError,
-        holding: Option<Holding<'a>>,
-    ) -> Holding<'a> {
+        before: Option<Waiting<'a>>,
+    ) -> Waiting<'a> {
         self.parts.metrics.state_errors.inc();
         if matches!(error, StateError::Stopped) {
             let _ = self.broken.set(format!("the state store ended: {error}"));
         }
-        tracing::error!(stream = self.id(), %error, "the state store fails; the stream is held until it works");
-        holding.unwrap_or_else(|| self.passage.holding(HoldReason::StateStore))
+        self.state_outage
+            .failed(self.id(), &self.passage, before, error)
     }
 
     /// Waits until what was remembered is durable. The state keeps what it could not write; it is asked again until it

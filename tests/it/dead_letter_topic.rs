@@ -42,15 +42,15 @@ async fn a_missing_one_that_must_not_be_made_holds_the_stream() {
             line.to_string().contains(&command)
         })
         .await;
-    wire.produce(&topic, Message::new("not JSON").key("k"))
-        .await;
+    let bad = ["k", "l", "m"].map(|key| Message::new("not JSON").key(key));
+    wire.produce_all(&topic, bad).await;
     wire.produce_all(&topic, wave(4, 0..1)).await;
     let stream = [("stream", "okta")];
     bridge
-        .metric("setbridge_unsettled_sets", &stream, |n| n == 5.0)
+        .metric("setbridge_unsettled_sets", &stream, |n| n == 7.0)
         .await;
     bridge
-        .metric("setbridge_dead_letter_errors_total", &stream, |n| n >= 2.0)
+        .metric("setbridge_dead_letter_errors_total", &stream, |n| n >= 6.0)
         .await;
     assert_eq!(org.tally().requests, 0);
     let committed = wire.committed(&group, &topic).await;
@@ -58,9 +58,19 @@ async fn a_missing_one_that_must_not_be_made_holds_the_stream() {
     assert_eq!(wire.partitions(&letters).await.len(), 0);
     wire.create_topic(&letters, 2, &[]).await;
     all_taken(&org, 4, || bridge.log_text()).await;
-    wire.wait_committed(&group, &topic, 5, SOON).await;
-    assert_eq!(wire.read_all(&letters).await.len(), 1);
+    wire.wait_committed(&group, &topic, 7, SOON).await;
+    assert_eq!(wire.read_all(&letters).await.len(), 3);
     bridge.held("okta", None).await;
+    let lines = bridge.lines();
+    let told = |text: &str| {
+        let of = |line: &&serde_json::Value| {
+            let message = line["message"].as_str().unwrap_or_default();
+            message.contains(text) && line["level"] != "DEBUG"
+        };
+        lines.iter().filter(of).count()
+    };
+    assert_eq!(told("was not acknowledged"), 1, "not once a letter and try");
+    assert_eq!(told("hold ended"), 1);
     bridge.drain().await;
 }
 
