@@ -68,47 +68,80 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn headers(stream: &str, record: &Record, cause: &Cause) -> Vec<(String, Option<Vec<u8>>)> {
-    let mut headers: Vec<(String, Option<Vec<u8>>)> = record
-        .headers
-        .iter()
-        .map(|(name, value)| (name.clone(), value.as_ref().map(|v| v.to_vec())))
-        .collect();
-    let mut add = |name: &str, value: String| {
-        headers.push((format!("{HEADER_PREFIX}{name}"), Some(value.into_bytes())))
-    };
-    add("version", env!("CARGO_PKG_VERSION").to_owned());
-    add("stream", stream.to_owned());
-    add("origin-topic", record.origin.topic.to_string());
-    add("origin-partition", record.origin.partition.to_string());
-    add("origin-offset", record.origin.offset.to_string());
+type Headers = Vec<(String, Option<Vec<u8>>)>;
+
+/// One header of ours behind those that are there.
+fn add(headers: &mut Headers, name: &str, value: impl ToString) {
+    headers.push((
+        format!("{HEADER_PREFIX}{name}"),
+        Some(value.to_string().into_bytes()),
+    ));
+}
+
+/// The record's own headers.
+fn own(record: &Record) -> Headers {
+    let own = record.headers.iter();
+    own.map(|(name, value)| (name.clone(), value.as_ref().map(|v| v.to_vec())))
+        .collect()
+}
+
+/// What setbridge says about the record.
+fn ours(stream: &str, record: &Record, cause: &Cause) -> Headers {
+    let mut ours = Headers::new();
+    let to = &mut ours;
+    add(to, "version", env!("CARGO_PKG_VERSION"));
+    add(to, "stream", stream);
+    add(to, "origin-topic", &record.origin.topic);
+    add(to, "origin-partition", record.origin.partition);
+    add(to, "origin-offset", record.origin.offset);
     if let Some(ms) = record.timestamp_ms {
-        add("origin-timestamp-ms", ms.to_string());
+        add(to, "origin-timestamp-ms", ms);
     }
-    add("stage", cause.stage.as_str().to_owned());
-    add("reason", cause.reason.to_owned());
+    add(to, "stage", cause.stage.as_str());
+    add(to, "reason", cause.reason);
     if let Some(detail) = &cause.detail {
-        add("detail", detail.clone());
+        add(to, "detail", detail);
     }
     if let Some((element, sha256)) = &cause.element {
-        add("element", element.to_string());
-        add("element-sha256", sha256.clone());
+        add(to, "element", element);
+        add(to, "element-sha256", sha256);
     }
     if let Some(jti) = &cause.jti {
-        add("jti", jti.clone());
+        add(to, "jti", jti);
     }
     if let Some(status) = cause.status {
-        add("http-status", status.to_string());
+        add(to, "http-status", status);
     }
     if let Some(err) = &cause.err {
-        add("err", err.clone());
+        add(to, "err", err);
     }
-    add("attempts", cause.attempts.to_string());
+    add(to, "attempts", cause.attempts);
     if let Some((first, last)) = cause.attempted_ms {
-        add("first-attempt-ms", first.to_string());
-        add("last-attempt-ms", last.to_string());
+        add(to, "first-attempt-ms", first);
+        add(to, "last-attempt-ms", last);
     }
-    headers
+    ours
+}
+
+/// Ours, and what became of a value that is left out.
+fn without_value(ours: Headers, record: &Record) -> Headers {
+    let mut ours = ours;
+    let value = record.value.as_deref().unwrap_or_default();
+    add(&mut ours, "value-omitted", true);
+    add(&mut ours, "value-bytes", value.len());
+    add(&mut ours, "value-sha256", sha256_hex(value));
+    ours
+}
+
+/// The least that can be said. It holds nothing of the record but its topic's name, so it is small whatever the record is:
+/// also when that is a dead letter itself, whose own headers have our names.
+fn least(without_value: Headers, record: &Record) -> Headers {
+    let mut least = without_value;
+    let key = record.key.as_deref().unwrap_or_default();
+    add(&mut least, "key-omitted", true);
+    add(&mut least, "key-bytes", key.len());
+    add(&mut least, "headers-omitted", record.headers.len());
+    least
 }
 
 /// Writes one dead letter, once. A record that is too large for the topic is written without its value, with its size
@@ -123,49 +156,103 @@ pub async fn write(
     record: &Record,
     cause: &Cause,
 ) -> Result<(), WriteError> {
-    let mut headers = headers(stream, record, cause);
-    let key = record.key.as_deref();
+    let ours = ours(stream, record, cause);
+    let with_own = |ours: &Headers| [own(record), ours.clone()].concat();
     let whole = Outgoing {
         topic,
-        key,
+        key: record.key.as_deref(),
         value: record.value.as_deref(),
-        headers: headers.clone(),
+        headers: with_own(&ours),
     };
     match producer.write(whole).await {
         Err(WriteError::TooLarge { .. }) => {}
         result => return result,
     }
-    let value = record.value.as_deref().unwrap_or_default();
-    let mut add = |name: &str, value: String| {
-        headers.push((format!("{HEADER_PREFIX}{name}"), Some(value.into_bytes())))
-    };
-    add("value-omitted", "true".to_owned());
-    add("value-bytes", value.len().to_string());
-    add("value-sha256", sha256_hex(value));
-    let without_value = Outgoing {
+    let ours = without_value(ours, record);
+    let smaller = Outgoing {
         topic,
-        key,
+        key: record.key.as_deref(),
         value: None,
-        headers: headers.clone(),
+        headers: with_own(&ours),
     };
-    match producer.write(without_value).await {
+    match producer.write(smaller).await {
         Err(WriteError::TooLarge { .. }) => {}
         result => return result,
     }
     // The key, or the record's own headers: what is left is ours and small.
-    headers.retain(|(name, _)| name.starts_with(HEADER_PREFIX));
-    let mut add = |name: &str, value: String| {
-        headers.push((format!("{HEADER_PREFIX}{name}"), Some(value.into_bytes())));
+    let smallest = Outgoing {
+        topic,
+        key: None,
+        value: None,
+        headers: least(ours, record),
     };
-    add("key-omitted", "true".to_owned());
-    add("key-bytes", key.unwrap_or_default().len().to_string());
-    add("headers-omitted", record.headers.len().to_string());
-    producer
-        .write(Outgoing {
-            topic,
-            key: None,
-            value: None,
-            headers,
-        })
-        .await
+    producer.write(smallest).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::record::Origin;
+
+    /// A dead letter of the stream `first`, as a record that is read again.
+    fn letter(padding: usize) -> Record {
+        let headers = [
+            ("setbridge-stream", "first".to_owned()),
+            ("setbridge-detail", "x".repeat(padding)),
+            ("trace", "y".repeat(padding)),
+        ];
+        let headers = headers.map(|(name, value)| (name.to_owned(), Some(value.into())));
+        Record {
+            origin: Origin {
+                topic: Arc::from("detections.first.dlq"),
+                partition: 3,
+                offset: 7,
+            },
+            timestamp_ms: Some(1_750_980_771_999),
+            key: Some("k".repeat(padding).into()),
+            value: Some("v".repeat(padding).into()),
+            headers: headers.into(),
+        }
+    }
+
+    fn cause() -> Cause {
+        Cause {
+            stage: Stage::Decode,
+            reason: "invalid_json",
+            detail: None,
+            element: None,
+            jti: None,
+            status: None,
+            err: None,
+            attempts: 0,
+            attempted_ms: None,
+        }
+    }
+
+    #[test]
+    fn the_least_is_small_whatever_the_record_is() {
+        let of = |padding| {
+            let record = letter(padding);
+            let ours = ours("second", &record, &cause());
+            least(without_value(ours, &record), &record)
+        };
+        let headers = of(100_000);
+        let size = |headers: &Headers| -> usize {
+            let of = |(name, value): &(String, Option<Vec<u8>>)| {
+                name.len() + value.as_ref().map_or(0, Vec::len)
+            };
+            headers.iter().map(of).sum()
+        };
+        assert!(size(&headers) < 1_000, "{}", size(&headers));
+        let stream: Vec<_> = headers
+            .iter()
+            .filter(|(name, _)| name == "setbridge-stream")
+            .collect();
+        let ours = ("setbridge-stream".to_owned(), Some(b"second".to_vec()));
+        assert_eq!(stream, [&ours], "not what the record brought");
+        let omitted = ("setbridge-headers-omitted".to_owned(), Some(b"3".to_vec()));
+        assert_eq!(headers.last(), Some(&omitted));
+    }
 }

@@ -98,6 +98,19 @@ async fn a_letter_too_large_for_it_is_written_without_its_value() {
     let sha256 = "c59d3c0480cc2d71d8f646e735e92da65450311eec46e81a5db8c7e6e8a92054";
     assert_eq!(written.header("setbridge-value-sha256"), Some(sha256));
     assert_eq!(written.header("setbridge-origin-offset"), Some("0"));
+    // A dead letter that is read again: what it brings under our names is the record's own, and left out.
+    let again = Message::new("not JSON")
+        .key("k".repeat(2000))
+        .header("setbridge-detail", Some("x".repeat(2000).as_bytes()));
+    wire.produce(&topic, again).await;
+    wire.produce(&topic, record(&numbered("b@example.com", 0)))
+        .await;
+    let written = wire.read(&letters, 2, ANSWER).await.remove(1);
+    assert_eq!(written.header("setbridge-headers-omitted"), Some("1"));
+    assert_eq!(written.header("setbridge-key-bytes"), Some("2000"));
+    let detail = written.header("setbridge-detail").unwrap();
+    assert!(detail.starts_with("not JSON"), "ours: {detail}");
+    assert_eq!(written.header("setbridge-origin-offset"), Some("2"));
     bridge.drain().await;
 }
 

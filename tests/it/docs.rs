@@ -135,8 +135,12 @@ fn every_closed_list_is_explained() {
 #[test]
 fn every_header_of_a_dead_letter_is_explained() {
     let source = read("src/kafka/dead_letter.rs");
-    let written = source.split("add(\"").skip(1);
-    let written = written.map(|rest| format!("setbridge-{}", rest.split('"').next().unwrap()));
+    // Each header is one call of `add`: `add(to, "name", value)`.
+    let written = source.split(" add(").skip(1).filter_map(|call| {
+        let (to, rest) = call.split_once(", \"")?;
+        let (name, _) = rest.split_once('"')?;
+        (!to.contains([';', '\n'])).then(|| format!("setbridge-{name}"))
+    });
     let page = read("docs/operations.md");
     assert_eq!(
         first_cells(&page, "### Headers of dead letters"),
