@@ -1,6 +1,7 @@
 //! What `setbridge check` can tell about the files that a configuration names: they are read as a start would read
 //! them, and nothing is started. No network: librdkafka is given no broker.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use rdkafka::consumer::{BaseConsumer, DefaultConsumerContext};
@@ -10,6 +11,7 @@ use crate::config::{AuthConfig, Config, Mistake, ReceiverConfig, StateConfig};
 use crate::delivery::Receiver;
 use crate::delivery::receiver::ReceiverError;
 use crate::kafka::client::KafkaClient;
+use crate::kafka::token;
 use crate::signing::{KeyError, KeyRing};
 use crate::telemetry::chain;
 
@@ -17,6 +19,7 @@ use crate::telemetry::chain;
 #[must_use]
 pub fn mistakes(config: &Config) -> Vec<Mistake> {
     let mut found = Vec::from_iter(kafka(config));
+    found.extend(token(config));
     found.extend(signing(config));
     found.extend(state(config));
     for (index, stream) in config.streams.iter().enumerate() {
@@ -43,6 +46,28 @@ fn kafka(config: &Config) -> Option<Mistake> {
     let mend =
         "mend the file or the property that librdkafka names, and see that this user may read it";
     Some(config.mistake("/kafka/properties", error.to_string(), mend))
+}
+
+/// The OAUTHBEARER token: the one file of Kafka's that librdkafka does not read itself.
+fn token(config: &Config) -> Option<Mistake> {
+    let file = config.kafka.oauthbearer_token_file.as_deref();
+    let properties = &config.kafka.properties;
+    let (at, mend) = match file {
+        Some(_) => (
+            "/kafka/oauthbearer_token_file",
+            "give a file with a JWT that has the claims sub and exp, which this user may read",
+        ),
+        None if ["sasl.mechanism", "sasl.mechanisms"]
+            .iter()
+            .filter_map(|name| properties.get(*name))
+            .any(|mechanism| mechanism.reveal() == "OAUTHBEARER") =>
+        {
+            ("/kafka/properties", "set kafka.oauthbearer_token_file")
+        }
+        None => return None,
+    };
+    let error = token::read(file).err()?;
+    Some(config.mistake(at, chain(&error), mend))
 }
 
 fn signing(config: &Config) -> Vec<Mistake> {
@@ -72,12 +97,23 @@ fn state(config: &Config) -> Option<Mistake> {
     let StateConfig::Sqlite { path, .. } = &config.state else {
         return None;
     };
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())?;
-    let message = format!("the folder {} does not exist", folder.display());
-    (!folder.is_dir())
-        .then(|| config.mistake("/state/path", message, "make it, or choose another path"))
+    let folder = path.parent();
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        let message = format!("the folder {} does not exist", folder.display());
+        return Some(config.mistake("/state/path", message, "make it, or choose another path"));
+    }
+    // Opened, never read or written: a bridge may be at work with it.
+    let opened = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path);
+    let error = opened
+        .err()
+        .filter(|error| error.kind() != ErrorKind::NotFound)?;
+    let message = format!("{} cannot be opened: {error}", path.display());
+    let mend = "see that it is a file which this user may read and write, or choose another path";
+    Some(config.mistake("/state/path", message, mend))
 }
 
 /// The key below the receiver, what is wrong with it, and the mend.

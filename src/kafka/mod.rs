@@ -15,7 +15,7 @@ mod rebalance;
 pub mod room;
 mod settings;
 mod start;
-mod token;
+pub(crate) mod token;
 pub mod topics;
 
 pub use consumer::{Lines, Poller};

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 /// Why there is no token.
 #[derive(Debug, Error)]
-pub(super) enum TokenError {
+pub(crate) enum TokenError {
     /// `kafka.oauthbearer_token_file` is not set.
     #[error("sasl.mechanism is OAUTHBEARER, but kafka.oauthbearer_token_file is not set")]
     NoFile,
@@ -23,7 +23,7 @@ pub(super) enum TokenError {
 }
 
 /// Reads the token; principal and lifetime are those of its claims `sub` and `exp` (seconds since 1970).
-pub(super) fn read(file: Option<&Path>) -> Result<OAuthToken, TokenError> {
+pub(crate) fn read(file: Option<&Path>) -> Result<OAuthToken, TokenError> {
     let token = std::fs::read_to_string(file.ok_or(TokenError::NoFile)?)?
         .trim()
         .to_owned();

@@ -248,6 +248,43 @@ fn check_reads_the_other_files_too() {
             "{line}"
         );
     }
+    // The token of Kafka, the client's key of OAuth 2.0, a state that is no file.
+    fs::write(folder.path().join("token"), "not a token").unwrap();
+    let oauth = "streams.0.receiver.auth={oauth2: {token_url: 'https://a.example.com', client_id: c, private_key_file: nowhere.pem}}";
+    for (key, setting, what) in [
+        (
+            "kafka.oauthbearer_token_file",
+            "kafka.oauthbearer_token_file=nowhere/token",
+            "the OAUTHBEARER token file cannot be read: No such file",
+        ),
+        (
+            "kafka.oauthbearer_token_file",
+            "kafka.oauthbearer_token_file=token",
+            "no JWT with the claims sub and exp",
+        ),
+        (
+            "kafka.properties",
+            "kafka.properties.sasl.mechanism=OAUTHBEARER",
+            "kafka.oauthbearer_token_file is not set",
+        ),
+        (
+            "streams[0].receiver.auth.oauth2.private_key_file",
+            oauth,
+            "nowhere.pem",
+        ),
+        (
+            "state.path",
+            "state={backend: sqlite, path: .}",
+            "cannot be opened",
+        ),
+    ] {
+        let ran = setbridge(&folder, &["check", "demo.yaml", "--set", setting]);
+        assert_eq!(ran.code, 78, "{setting}: {}", ran.err);
+        let (line, _) = mistake(&ran, key);
+        assert!(line.contains(what), "{line}");
+        let skipped = ["check", "--skip-files", "demo.yaml", "--set", setting];
+        assert_eq!(setbridge(&folder, &skipped).code, 0, "{setting}");
+    }
     let client = "streams.0.receiver.tls={certificate_file: c.pem, key_file: k.pem}";
     let ran = setbridge(&folder, &["check", "demo.yaml", "--set", client]);
     assert_eq!(ran.code, 78, "{}", ran.err);
