@@ -3,7 +3,9 @@
 //! The rules are pure ([`Gate`], [`Guard`], [`DeliveryPolicy`]); this file only lets tasks wait for them. A SET that has
 //! to wait registers under its number and is told how to go on; one that goes away is forgotten by every rule.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod reasons;
+mod rules;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,9 +13,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::delivery::Answer;
-use crate::delivery::age::{self, HeldTime};
+use crate::delivery::age;
 use crate::delivery::chance;
-use crate::delivery::guard::{Guard, Ruling};
+use crate::delivery::guard::Guard;
 use crate::delivery::hold::{Gate, HoldReason, Probed};
 use crate::delivery::policy::{Attempts, DeliveryPolicy, Step};
 use crate::delivery::receiver_fault::Acceptances;
@@ -22,6 +24,8 @@ use crate::metrics::StreamMetrics;
 use crate::set::{SubjectKey, Timestamp};
 
 use super::stream::now_ms;
+use reasons::Reasons;
+use rules::Rules;
 
 /// How a SET may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,36 +53,9 @@ pub(crate) enum Next {
     Wait(oneshot::Receiver<Pass>),
 }
 
-struct Waiter {
-    tell: oneshot::Sender<Pass>,
-    /// The refusal guard has it; an open gate is not enough.
-    guarded: bool,
-}
-
-struct Rules {
-    gate: Gate<u64>,
-    guard: Guard<SubjectKey, u64>,
-    acceptances: Acceptances<SubjectKey>,
-    waiters: HashMap<u64, Waiter>,
-    /// Refused during a hold of the guard, and pushed once more since.
-    retried: HashSet<u64>,
-    /// Kafka's reasons: shown, but records that were read already may be delivered.
-    shown: BTreeSet<HoldReason>,
-    published: BTreeSet<HoldReason>,
-    since: HashMap<HoldReason, Instant>,
-    /// How many hold the stream, by reason.
-    holders: HashMap<HoldReason, usize>,
-    /// When the stream was held, for whatever reason: ages stop then.
-    held: HeldTime,
-    /// Since when the gate is shut.
-    shut_since: Option<Instant>,
-}
-
 /// The passage of one stream.
 pub(crate) struct Passage {
-    stream: String,
     policy: DeliveryPolicy,
-    metrics: StreamMetrics,
     open: AtomicBool,
     /// An acceptance under the present configuration is on record.
     proven: AtomicBool,
@@ -95,25 +72,12 @@ impl Passage {
         metrics: StreamMetrics,
     ) -> Self {
         let acceptances = Acceptances::new(&policy.receiver_fault);
+        let reasons = Reasons::new(stream, metrics);
         Self {
-            stream: stream.to_owned(),
             policy,
-            metrics,
             open: AtomicBool::new(true),
             proven: AtomicBool::new(proven),
-            rules: Mutex::new(Rules {
-                gate,
-                guard,
-                acceptances,
-                waiters: HashMap::new(),
-                retried: HashSet::new(),
-                shown: BTreeSet::new(),
-                published: BTreeSet::new(),
-                since: HashMap::new(),
-                holders: HashMap::new(),
-                held: HeldTime::default(),
-                shut_since: None,
-            }),
+            rules: Mutex::new(Rules::new(gate, guard, acceptances, reasons)),
         }
     }
 
@@ -240,14 +204,14 @@ impl Passage {
     /// Shows a hold without stopping what was read already: Kafka's reasons.
     pub(crate) fn show(&self, reason: HoldReason) {
         let mut rules = self.rules();
-        rules.shown.insert(reason);
+        rules.reasons.show(reason);
         self.publish(&mut rules);
     }
 
     /// Kafka works again.
     pub(crate) fn show_no_longer(&self) {
         let mut rules = self.rules();
-        rules.shown.clear();
+        rules.reasons.show_no_longer();
         self.publish(&mut rules);
     }
 
@@ -278,21 +242,16 @@ impl Passage {
     pub(crate) fn is_expired(&self, event: Timestamp) -> bool {
         self.policy.max_event_age.is_some_and(|max_age| {
             let now = now_ms();
-            age::is_expired(event, max_age, &self.rules().held, now)
+            age::is_expired(event, max_age, self.rules().reasons.held(), now)
         })
     }
 
     /// The reasons in force and for how long.
     pub(crate) fn holds(&self) -> Vec<(HoldReason, Duration)> {
-        let rules = self.rules();
-        rules
-            .since
-            .iter()
-            .map(|(reason, since)| (*reason, since.elapsed()))
-            .collect()
+        self.rules().reasons.in_force()
     }
 
-    /// The one place where a change of the hold is counted and logged.
+    /// To be called after every change of the rules: gate, guard and the world hear of it.
     fn publish(&self, rules: &mut Rules) {
         let open = rules.gate.is_open();
         self.open.store(open, Ordering::Release);
@@ -305,35 +264,8 @@ impl Passage {
             }
             _ => {}
         }
-        let reasons: BTreeSet<HoldReason> = rules
-            .gate
-            .reasons()
-            .map(|(reason, _)| reason)
-            .chain(rules.shown.iter().copied())
-            .collect();
-        if reasons == rules.published {
-            return;
-        }
-        for reason in reasons.difference(&rules.published) {
-            self.metrics.set_held(reason.as_str(), true);
-            self.metrics.holds.inc(reason.as_str());
-            rules.since.insert(*reason, Instant::now());
-            tracing::warn!(
-                stream = self.stream,
-                reason = reason.as_str(),
-                "stream held; offsets are kept, nothing is lost"
-            );
-        }
-        for reason in rules.published.difference(&reasons) {
-            self.metrics.set_held(reason.as_str(), false);
-            rules.since.remove(reason);
-            tracing::info!(stream = self.stream, reason = reason.as_str(), "hold ended");
-        }
-        match reasons.is_empty() {
-            true => rules.held.end(now_ms()),
-            false => rules.held.begin(now_ms()),
-        }
-        rules.published = reasons;
+        let of_the_gate = rules.gate.reasons().map(|(reason, _)| reason);
+        rules.reasons.publish(of_the_gate);
     }
 }
 
@@ -358,101 +290,5 @@ impl Drop for Holding<'_> {
             }
             self.passage.publish(&mut rules);
         }
-    }
-}
-
-impl Rules {
-    fn accepted(&mut self, id: u64, subject: SubjectKey) -> Next {
-        self.acceptances.accepted(&subject);
-        let suspect = self.guard.is_held();
-        for refused in self.guard.accepted(&id, &subject) {
-            // Refused while the set-up was suspect, so that says nothing about the SET yet: once more. The second
-            // time it is judged as any other, or a bad one would hold the stream again and again.
-            if suspect && self.retried.insert(refused) {
-                if let Some(waiter) = self.waiters.get_mut(&refused) {
-                    waiter.guarded = false;
-                }
-                self.gate.enter(&refused);
-                continue;
-            }
-            self.gate.leave(&refused);
-            self.tell(refused, Pass::DeadLetter);
-        }
-        if self.gate.is_open() && !self.waiters.is_empty() {
-            self.open_up();
-        }
-        Next::Accepted
-    }
-
-    /// `suspicious`: the answer may as well be the set-up's fault, so it is no proof against the record.
-    fn refused(
-        &mut self,
-        id: u64,
-        subject: SubjectKey,
-        suspicious: bool,
-        probe: bool,
-        now: Instant,
-    ) -> Next {
-        let mut released = Vec::new();
-        let ruling = self
-            .guard
-            .refused(id, &subject, suspicious, now, &mut released);
-        for other in released {
-            self.tell(other, Pass::DeadLetter);
-        }
-        match ruling {
-            Ruling::Release => Next::DeadLetter,
-            Ruling::Wait => {
-                // A probe that the guard only keeps has proved the set-up good: the hold was waiting for that.
-                let probed = self
-                    .gate
-                    .reasons()
-                    .map(|(reason, _)| reason)
-                    .find(|r| r.is_probed());
-                if probe
-                    && let Some(reason) = probed
-                    && self.gate.lift(reason)
-                {
-                    self.open_up();
-                }
-                Next::Wait(self.wait(id, true))
-            }
-            Ruling::Hold(reason) => {
-                self.gate.hold(reason, now, chance::uniform());
-                self.gate.enter(&id);
-                Next::Wait(self.wait(id, true))
-            }
-        }
-    }
-
-    fn wait(&mut self, id: u64, guarded: bool) -> oneshot::Receiver<Pass> {
-        let (tell, told) = oneshot::channel();
-        self.waiters.insert(id, Waiter { tell, guarded });
-        told
-    }
-
-    fn tell(&mut self, id: u64, pass: Pass) -> bool {
-        self.waiters
-            .remove(&id)
-            .is_some_and(|waiter| waiter.tell.send(pass).is_ok())
-    }
-
-    /// The gate has opened: everybody goes but those whom the guard still keeps.
-    fn open_up(&mut self) {
-        let (kept, free): (HashMap<_, _>, HashMap<_, _>) = std::mem::take(&mut self.waiters)
-            .into_iter()
-            .partition(|(_, waiter)| waiter.guarded);
-        self.waiters = kept;
-        for waiter in free.into_values() {
-            // A SET that went away meanwhile has been forgotten already.
-            let _ = waiter.tell.send(Pass::Free);
-        }
-    }
-
-    fn forget(&mut self, id: u64) {
-        self.gate.leave(&id);
-        self.guard.withdraw(&id);
-        self.waiters.remove(&id);
-        self.retried.remove(&id);
     }
 }

@@ -1,0 +1,84 @@
+//! What the world is told about a stream's holds: metrics, log, status page, and the age of what waits.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use crate::delivery::age::HeldTime;
+use crate::delivery::hold::HoldReason;
+use crate::metrics::StreamMetrics;
+
+use super::now_ms;
+
+/// The reasons that hold one stream.
+pub(super) struct Reasons {
+    stream: String,
+    metrics: StreamMetrics,
+    /// Kafka's reasons: shown, but records that were read already may be delivered.
+    shown: BTreeSet<HoldReason>,
+    published: BTreeSet<HoldReason>,
+    since: HashMap<HoldReason, Instant>,
+    /// When there was any reason: ages stop then.
+    held: HeldTime,
+}
+
+impl Reasons {
+    pub(super) fn new(stream: &str, metrics: StreamMetrics) -> Self {
+        Self {
+            stream: stream.to_owned(),
+            metrics,
+            shown: BTreeSet::new(),
+            published: BTreeSet::new(),
+            since: HashMap::new(),
+            held: HeldTime::default(),
+        }
+    }
+
+    pub(super) fn show(&mut self, reason: HoldReason) {
+        self.shown.insert(reason);
+    }
+
+    pub(super) fn show_no_longer(&mut self) {
+        self.shown.clear();
+    }
+
+    /// The reasons in force and for how long.
+    pub(super) fn in_force(&self) -> Vec<(HoldReason, Duration)> {
+        let since = self.since.iter();
+        since
+            .map(|(reason, since)| (*reason, since.elapsed()))
+            .collect()
+    }
+
+    pub(super) fn held(&self) -> &HeldTime {
+        &self.held
+    }
+
+    /// The one place where a change of the hold is counted and logged.
+    pub(super) fn publish(&mut self, of_the_gate: impl Iterator<Item = HoldReason>) {
+        let reasons: BTreeSet<HoldReason> = of_the_gate.chain(self.shown.iter().copied()).collect();
+        if reasons == self.published {
+            return;
+        }
+        let stream = self.stream.as_str();
+        for reason in reasons.difference(&self.published) {
+            self.metrics.set_held(reason.as_str(), true);
+            self.metrics.holds.inc(reason.as_str());
+            self.since.insert(*reason, Instant::now());
+            tracing::warn!(
+                stream,
+                reason = reason.as_str(),
+                "stream held; offsets are kept, nothing is lost"
+            );
+        }
+        for reason in self.published.difference(&reasons) {
+            self.metrics.set_held(reason.as_str(), false);
+            self.since.remove(reason);
+            tracing::info!(stream, reason = reason.as_str(), "hold ended");
+        }
+        match reasons.is_empty() {
+            true => self.held.end(now_ms()),
+            false => self.held.begin(now_ms()),
+        }
+        self.published = reasons;
+    }
+}
