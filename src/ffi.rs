@@ -184,3 +184,49 @@ pub(crate) fn headers(headers: &BorrowedHeaders) -> Vec<(String, Option<Bytes>)>
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A list of headers as librdkafka makes it of a record: names and values are any bytes, and a value may be absent.
+    fn read(list: &[(&[u8], Option<&[u8]>)]) -> Vec<(String, Option<Bytes>)> {
+        // SAFETY: the list is freed after its last use, by the function that belongs to it. `add` copies name and value,
+        // whose sizes are theirs; the reference lives as long as the list.
+        unsafe {
+            let made = c::rd_kafka_headers_new(list.len());
+            let made = Owned::new(made, c::rd_kafka_headers_destroy).expect("a list");
+            for (name, value) in list {
+                let at = value.map_or(std::ptr::null(), |value| value.as_ptr().cast());
+                let size = value.map_or(0, |value| isize::try_from(value.len()).expect("small"));
+                let length = isize::try_from(name.len()).expect("small");
+                let name = name.as_ptr().cast();
+                let added = c::rd_kafka_header_add(made.object, name, length, at, size);
+                assert_eq!(added, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
+            }
+            headers(&*made.object.cast::<BorrowedHeaders>())
+        }
+    }
+
+    #[test]
+    fn a_header_whose_name_is_no_utf8_is_read_as_any_other() {
+        let list: [(&[u8], Option<&[u8]>); 5] = [
+            (b"trace", Some(b"\xff\x00\xfe")),
+            (b"na\xefve", Some(b"latin-1")),
+            (b"\xff\xfe", None),
+            ("é".as_bytes(), Some(b"")),
+            (b"trace", Some(b"again")),
+        ];
+        let value = |bytes: &'static [u8]| Some(Bytes::from_static(bytes));
+        let wanted = [
+            ("trace", value(b"\xff\x00\xfe")),
+            ("na\u{fffd}ve", value(b"latin-1")),
+            ("\u{fffd}\u{fffd}", None),
+            ("é", value(b"")),
+            ("trace", value(b"again")),
+        ];
+        let wanted = wanted.map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(read(&list), wanted);
+        assert_eq!(read(&[]), []);
+    }
+}
