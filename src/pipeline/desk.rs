@@ -326,6 +326,9 @@ impl Desk {
         match end {
             Ok(Final { outcome, flushed }) => {
                 self.count(&outcome);
+                if let Some(place) = self.places.get_mut(&seat) {
+                    place.decided();
+                }
                 self.when_durable(flushed, Settling::Set { seat, offset })
             }
             Err(LetGo) => {
@@ -375,13 +378,13 @@ impl Desk {
                 let Some(place) = self.places.get_mut(&seat) else {
                     return Ok(());
                 };
-                place.under_way = place.under_way.saturating_sub(1);
+                place.flushed();
                 let freed = place.settle(offset).map_err(|error| error.to_string())?;
                 self.free(freed);
             }
             Settling::Progress { seat, next } => {
                 if let Some(place) = self.places.get_mut(&seat) {
-                    place.under_way = place.under_way.saturating_sub(1);
+                    place.flushed();
                     // A poller that is gone stores nothing more.
                     let _ = self.inputs.orders.send(Order::Store { seat, next });
                 }

@@ -38,8 +38,10 @@ pub(super) struct Place {
     /// The partition shall leave; what is on the wire has until then.
     pub(super) leaving: Option<Instant>,
     pub(super) log_end: i64,
-    /// Journeys and flushes that refer to this seat.
+    /// Journeys of this seat.
     pub(super) under_way: usize,
+    /// What was decided about this seat and waits for the state to be durable.
+    pub(super) flushing: usize,
     tracker: OffsetTracker,
     records: HashMap<i64, Tally>,
     /// Next storable offset, if it moved since it was last taken.
@@ -56,11 +58,36 @@ impl Place {
             leaving: None,
             log_end: seat.log_end,
             under_way: 0,
+            flushing: 0,
             tracker: OffsetTracker::new(),
             records: HashMap::new(),
             storable: None,
             settled_up_to: seat.start,
         }
+    }
+
+    /// A journey has its outcome; what is left is to make it durable.
+    pub(super) fn decided(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.flushing += 1;
+    }
+
+    /// What was waited for is durable.
+    pub(super) fn flushed(&mut self) {
+        self.flushing = self.flushing.saturating_sub(1);
+    }
+
+    /// Nothing refers to this seat any more.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way == 0 && self.flushing == 0
+    }
+
+    /// Whether the partition may be given back. Past the deadline it waits for journeys only, which the hard lease ends: a
+    /// state that cannot be written must not keep it from the group. What is not durable then is not stored, so the next
+    /// owner sends it again, under the same jti.
+    pub(super) fn may_leave(&self, now: Instant) -> bool {
+        let overdue = self.leaving.is_some_and(|until| until <= now);
+        self.is_idle() || (overdue && self.under_way == 0)
     }
 
     pub(super) fn receive(&mut self, record: &Record) -> Result<(), OutOfOrder> {
@@ -168,3 +195,40 @@ impl Place {
 
 /// The partitions by seat.
 pub(super) type Places = HashMap<Seat, Place>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaving(under_way: usize, flushing: usize, deadline: Instant) -> Place {
+        let seat = NewSeat {
+            seat: Seat(1),
+            topic: "detections".into(),
+            partition: 0,
+            committed: None,
+            start: 0,
+            log_end: 0,
+        };
+        let mut place = Place::new(&seat, Lease::default());
+        (place.under_way, place.flushing) = (under_way, flushing);
+        place.leaving = Some(deadline);
+        place
+    }
+
+    #[test]
+    fn a_flush_is_waited_for_until_the_deadline_and_a_journey_longer() {
+        let now = Instant::now();
+        let (later, passed) = (now + Duration::from_secs(1), now);
+        for (under_way, flushing, deadline, may) in [
+            (0, 0, later, true),
+            (0, 1, later, false),
+            (1, 0, later, false),
+            (0, 1, passed, true),
+            (1, 0, passed, false),
+            (1, 1, passed, false),
+        ] {
+            let place = leaving(under_way, flushing, deadline);
+            assert_eq!(place.may_leave(now), may, "{under_way} {flushing}");
+        }
+    }
+}

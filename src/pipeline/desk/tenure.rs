@@ -124,7 +124,7 @@ impl Desk {
         let _ = self.inputs.orders.send(Order::Stopped);
     }
 
-    /// Hands over the partitions that leave and have nothing under way any more.
+    /// Hands over the partitions that leave and have nothing under way any more, or no time.
     pub(super) fn release(&mut self) {
         let leaving: Vec<Seat> = self
             .places
@@ -136,10 +136,16 @@ impl Desk {
             return;
         }
         self.store();
+        let now = Instant::now();
         let done: Vec<Seat> = leaving
             .into_iter()
-            .filter(|seat| self.places.get(seat).is_some_and(|p| p.under_way == 0))
+            .filter(|seat| self.places.get(seat).is_some_and(|p| p.may_leave(now)))
             .collect();
+        for place in done.iter().filter_map(|seat| self.places.get(seat)) {
+            if place.flushing > 0 {
+                tracing::warn!(stream = self.stream.id(), topic = %place.topic, partition = place.partition, decided = place.flushing, "the state was not durable when the partition had to leave: its next owner sends what was not stored again, under the same jti");
+            }
+        }
         if !done.is_empty() {
             done.iter().for_each(|seat| self.remove(*seat));
             // A poller that is gone has given everything back.
@@ -167,7 +173,7 @@ impl Desk {
             .iter_mut()
             .filter_map(|(seat, p)| {
                 let next = p.take_storable()?;
-                p.under_way += 1;
+                p.flushing += 1;
                 Some((*seat, Arc::clone(&p.topic), p.partition, next))
             })
             .collect();
@@ -195,13 +201,12 @@ impl Desk {
     pub(super) fn is_empty(&self) -> bool {
         // An abort waits for nobody: what was not durable in time is sent again after the restart.
         let aborted = self.inputs.hard.is_cancelled();
-        self.journeys.is_empty()
-            && (aborted || self.places.values().all(|place| place.under_way == 0))
+        self.journeys.is_empty() && (aborted || self.places.values().all(Place::is_idle))
     }
 
     pub(super) async fn drained(&mut self) -> Result<(), Broken> {
         self.store();
-        while self.places.values().any(|place| place.under_way > 0) {
+        while !self.places.values().all(Place::is_idle) {
             let Some(settled) = self.settled.recv().await else {
                 break;
             };

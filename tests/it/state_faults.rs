@@ -1,0 +1,118 @@
+//! The state cannot be written while partitions come and go: the group is answered all the same, and nothing is lost.
+
+use rusqlite::Connection;
+use setbridge::okta::simulator::Simulator;
+
+use crate::support::apache::Apache;
+use crate::support::bridge::{Bridge, SOON};
+use crate::support::broker::apache;
+use crate::support::configuration::{Configuration, receiver, record, user};
+use crate::support::fresh;
+use crate::support::numbered::{all_taken, assert_whole_and_in_order, member, numbered, register};
+use crate::support::wire::{Message, Wire};
+
+struct Group {
+    wire: Wire,
+    topic: String,
+    org: Simulator,
+    common: Configuration,
+}
+
+impl Group {
+    /// Two partitions. What leaves has two seconds, far less than a test waits, which is far less than the group does.
+    async fn new(kafka: &Apache) -> Group {
+        let topic = fresh("detections");
+        kafka.wire().create_topic(&topic, 2, &[]).await;
+        let org = receiver().await;
+        let common = Configuration::new(kafka.wire())
+            .stream("okta", &topic, &org)
+            .set("shutdown.drain_deadline", "2s")
+            .set("streams.0.receiver.connect_timeout", "500ms")
+            .set("streams.0.receiver.request_timeout", "1500ms");
+        register(&org, &common, &["a", "b"]);
+        Group {
+            wire: kafka.wire().clone(),
+            topic,
+            org,
+            common,
+        }
+    }
+
+    fn state_of(&self, kid: &str) -> Connection {
+        let file = self.common.folder().join(format!("{kid}.sqlite"));
+        let connection = Connection::open(file).expect("the state file");
+        connection
+            .busy_timeout(SOON)
+            .expect("a time-out of our own");
+        connection
+    }
+
+    async fn start(&self, kid: &str) -> Bridge {
+        Bridge::start(&member(&self.common, kid)).await
+    }
+
+    async fn settled(&self) -> i64 {
+        let group = self.common.group("okta");
+        self.wire
+            .committed(&group, &self.topic)
+            .await
+            .values()
+            .sum()
+    }
+}
+
+/// One user a partition.
+fn records(number: usize) -> impl Iterator<Item = Message> {
+    (0..2).map(move |of| {
+        let who = user(usize::try_from(of).unwrap());
+        record(&numbered(&who, number)).partition(of)
+    })
+}
+
+async fn assigned(bridge: &Bridge, partitions: f64) {
+    bridge
+        .metric("setbridge_partitions_assigned", &[], |n| n == partitions)
+        .await;
+}
+
+const BREAK: &str =
+    "CREATE TRIGGER broken BEFORE INSERT ON delivered BEGIN SELECT RAISE(ABORT, 'broken'); END";
+const MEND: &str = "DROP TRIGGER broken";
+
+#[tokio::test]
+async fn a_revoke_is_answered_although_nothing_can_be_made_durable() {
+    let Some(kafka) = apache() else { return };
+    let group = Group::new(kafka).await;
+    let mut a = group.start("a").await;
+    assigned(&a, 2.0).await;
+    group.state_of("a").execute_batch(BREAK).expect("a trigger");
+    group.wire.produce_all(&group.topic, records(0)).await;
+    // The receiver has them, but the state does not know it for good, so their offsets may not be stored.
+    all_taken(&group.org, 2, || a.log_text()).await;
+    a.held("okta", Some("state_store")).await;
+    assert_eq!(group.settled().await, 0);
+
+    let mut b = group.start("b").await;
+    assigned(&b, 1.0).await;
+    assigned(&a, 1.0).await;
+    // What a could not settle comes again, under the same jti.
+    b.outcomes("okta", "delivered", 1).await;
+    assert_eq!(group.org.tally().repeats, 1);
+    group
+        .wire
+        .wait_committed(&group.common.group("okta"), &group.topic, 1, SOON)
+        .await;
+
+    group.state_of("a").execute_batch(MEND).expect("no trigger");
+    a.held("okta", None).await;
+    group
+        .wire
+        .wait_committed(&group.common.group("okta"), &group.topic, 2, SOON)
+        .await;
+    group.wire.produce_all(&group.topic, records(1)).await;
+    all_taken(&group.org, 4, || a.log_text() + &b.log_text()).await;
+    assert_whole_and_in_order(&group.org, 2, 2);
+    assert_eq!(group.org.tally().repeats, 1);
+    a.drain().await;
+    b.drain().await;
+}
