@@ -4,7 +4,7 @@
 //! is full, and carries out rebalances: a revoke waits (while polling goes on) until the desk releases the partitions.
 //! It must never decide about a record, and never store an offset that the desk did not order.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
@@ -26,6 +26,7 @@ use super::events::{Notice, Order, Seat, Seated};
 use super::membership::Membership;
 use super::room::Room;
 use super::settings::ConsumerSettings;
+use super::start::Beginnings;
 
 /// One poll waits at most this long: orders are obeyed at this pace.
 const POLL: Duration = Duration::from_millis(50);
@@ -101,7 +102,7 @@ pub struct Poller {
     pub(super) unprepared: Option<Vec<(String, i32)>>,
     pub(super) prepare_at: Instant,
     /// Those among them on which the group had no commit.
-    pub(super) new: BTreeSet<(String, i32)>,
+    pub(super) beginnings: Beginnings,
     /// Somewhere the reading stopped outside of the log; when to look where.
     pub(super) reposition_at: Option<Instant>,
     pub(super) paused: bool,
@@ -131,7 +132,7 @@ impl Poller {
             places: HashMap::new(),
             unprepared: None,
             prepare_at: Instant::now(),
-            new: BTreeSet::new(),
+            beginnings: Beginnings::default(),
             reposition_at: None,
             paused: false,
             asked_group: None,
@@ -158,7 +159,7 @@ impl Poller {
                 .flat_map(|(_, of)| of.into_values().map(|place| place.seat))
                 .collect();
             self.unprepared = None;
-            self.new.clear();
+            self.beginnings = Beginnings::default();
             self.reposition_at = None;
             self.lose(lost);
             self.tell(Notice::Fatal { error, final_one });

@@ -10,10 +10,12 @@ use super::client::{Trouble, code_of};
 use super::consumer::{ASK, Leaving, Place, Poller};
 use super::context::{ASKED, Context};
 use super::events::{NewSeat, Notice, Seat};
-use super::start;
+use super::start::{self, Beginnings};
 
 /// Time between two tries to start assigned partitions while the broker does not answer.
 const PREPARE_AGAIN: Duration = Duration::from_secs(1);
+/// The same while another member is about to begin on a topic.
+const WAIT_AGAIN: Duration = Duration::from_millis(100);
 
 impl Poller {
     /// Starts partitions that the group assigned. While the broker does not answer it is tried again, between polls.
@@ -24,15 +26,20 @@ impl Poller {
         let Some(partitions) = self.unprepared.take() else {
             return;
         };
-        match start::starts(consumer, &partitions, self.settings.start_at, &mut self.new) {
+        let start_at = self.settings.start_at;
+        match start::starts(consumer, &partitions, start_at, &mut self.beginnings) {
             Err(error) => {
                 self.prepare_at = Instant::now() + PREPARE_AGAIN;
                 self.unprepared = Some(partitions);
                 let trouble = code_of(&error).map_or(Trouble::Other, Trouble::of);
                 self.trouble(trouble, error.to_string());
             }
-            Ok(starts) => {
-                self.new.clear();
+            Ok(None) => {
+                self.prepare_at = Instant::now() + WAIT_AGAIN;
+                self.unprepared = Some(partitions);
+            }
+            Ok(Some(starts)) => {
+                self.beginnings = Beginnings::default();
                 self.seat_partitions(consumer, &partitions, &starts);
                 self.asked_group = None;
             }
@@ -124,7 +131,7 @@ impl Poller {
         let lost = consumer.assignment_lost();
         // What was assigned and not yet taken up is among these.
         self.unprepared = None;
-        self.new.clear();
+        self.beginnings = Beginnings::default();
         let mut list = TopicPartitionList::new();
         let mut seats = Vec::new();
         for (topic, partition) in partitions {

@@ -2,8 +2,8 @@
 //!
 //! Every start is an explicit offset, decided here and nowhere else; `auto.offset.reset` is `error`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -14,6 +14,11 @@ use super::context::Context;
 
 /// Longest wait for one answer of the broker. Below any sensible liveness threshold.
 const ASK: Duration = Duration::from_secs(5);
+
+/// So long another member is waited for that is to begin on a topic.
+const OTHERS: Duration = Duration::from_secs(10);
+/// So often a commit is made that the group does not show afterwards; then reading starts without it.
+const TRIES: u32 = 2;
 
 /// Where a group starts on a topic on which it has no commit at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,103 +59,212 @@ pub(super) fn decide(committed: Option<i64>, low: i64, high: i64) -> Start {
     }
 }
 
-/// Asks the broker and decides the start of each of these partitions. Afterwards the group has a commit on each: so one
-/// that is known to us and has none is of another topic with the same name. `new` collects those without a commit, for
-/// the case that only a later try succeeds.
+/// What is known of assigned partitions on which the group had no commit, until their reading starts.
+#[derive(Debug, Default)]
+pub(super) struct Beginnings {
+    /// Where each of them begins, as its log was when it was first looked at: a later try must not begin later.
+    at: BTreeMap<(String, i32), i64>,
+    /// Since when another member is waited for.
+    waiting_since: Option<Instant>,
+    /// Commits of ours that the group did not show afterwards.
+    unseen: u32,
+}
+
+/// Asks the broker and decides the start of each of these partitions. [`None`]: ask again soon.
+///
+/// Afterwards the group has a commit on each, so one that is known to us and has none is of another topic with the same
+/// name. Two members may begin at the same moment, and Kafka has no compare-and-set for commits, so who commits what
+/// must not be left to chance: a commit at the log's end that comes behind another member's, after records came in,
+/// makes whoever goes on from it after a crash skip them. Therefore
+///
+/// * a partition's owner commits its start, once, and reads from nowhere later than that;
+/// * `start_at` counts while the group has no commit at all on the topic, and then for every partition of it, also those
+///   that no member has at the moment. Only the owner of the topic's lowest partition commits those. At any time that is
+///   one member: the group refuses commits of an older generation (or member epoch), and a partition changes hands only
+///   after its owner has given it up, behind its commits. The others wait until they see it;
+/// * an owner that waited [`OTHERS`] in vain begins by itself, where its log ended when it first looked. The lowest
+///   partition's owner, should it come back to life, finds that commit and leaves all but its own alone.
 pub(super) fn starts(
     consumer: &BaseConsumer<Context>,
     partitions: &[(String, i32)],
     start_at: StartAt,
-    new: &mut BTreeSet<(String, i32)>,
-) -> KafkaResult<Vec<Start>> {
+    beginnings: &mut Beginnings,
+) -> KafkaResult<Option<Vec<Start>>> {
     let mut assigned: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
     for (topic, partition) in partitions {
         assigned.entry(topic).or_default().push(*partition);
     }
     let mut committed_of: BTreeMap<&str, BTreeMap<i32, i64>> = BTreeMap::new();
     for (topic, numbers) in assigned {
-        let before = committed(consumer, topic)?;
-        let without = numbers.into_iter().filter(|n| !before.contains_key(n));
-        let without: Vec<i32> = without.collect();
-        let now = if without.is_empty() {
-            before
-        } else {
-            new.extend(without.iter().map(|number| (topic.to_owned(), *number)));
-            begin(consumer, topic, &without, before.is_empty(), start_at)?;
-            // What counts is what the group has: another member may have begun as well.
-            committed(consumer, topic)?
+        let Some(now) = beginnings.commit(consumer, topic, &numbers, start_at)? else {
+            return Ok(None);
         };
-        if without.iter().any(|number| !now.contains_key(number)) {
-            return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset));
-        }
         committed_of.insert(topic, now);
     }
     let start = |place: &(String, i32)| {
         let (topic, partition) = (place.0.as_str(), place.1);
         let (low, high) = consumer.fetch_watermarks(topic, partition, ASK)?;
         let on_topic = committed_of.get(topic);
-        let at = on_topic.and_then(|of| of.get(&partition)).copied();
-        Ok(Start {
-            committed: at.filter(|_| !new.contains(place)),
-            ..decide(at, low, high)
+        let committed = on_topic.and_then(|of| of.get(&partition)).copied();
+        Ok(match beginnings.at.get(place) {
+            Some(begin) => Start {
+                committed: None,
+                ..decide(
+                    Some(committed.map_or(*begin, |at| at.min(*begin))),
+                    low,
+                    high,
+                )
+            },
+            None => decide(committed, low, high),
         })
     };
-    partitions.iter().map(start).collect()
+    partitions
+        .iter()
+        .map(start)
+        .collect::<KafkaResult<_>>()
+        .map(Some)
 }
 
-/// The group's commits on all partitions of a topic.
-fn committed(consumer: &BaseConsumer<Context>, topic: &str) -> KafkaResult<BTreeMap<i32, i64>> {
-    let answer = consumer.committed_offsets(all_partitions(consumer, topic)?, ASK)?;
-    Ok(offsets(&answer))
+impl Beginnings {
+    /// Sees to it that the group has a commit on these partitions of a topic, and returns the commits that it has on
+    /// the topic. [`None`]: another member is to begin.
+    fn commit(
+        &mut self,
+        consumer: &BaseConsumer<Context>,
+        topic: &str,
+        numbers: &[i32],
+        start_at: StartAt,
+    ) -> KafkaResult<Option<BTreeMap<i32, i64>>> {
+        let all = numbers_of(consumer, topic)?;
+        let before = committed(consumer, topic, &all)?;
+        let applies = before.is_empty() && start_at != StartAt::Earliest;
+        let unseen = |number: &&i32| {
+            !before.contains_key(*number) && !self.at.contains_key(&(topic.to_owned(), **number))
+        };
+        let unseen: Vec<i32> = numbers.iter().filter(unseen).copied().collect();
+        let rule = if applies { start_at } else { StartAt::Earliest };
+        for (number, offset) in begin(consumer, topic, &unseen, rule)? {
+            self.at.insert((topic.to_owned(), number), offset);
+        }
+        let mut commits = self.missing(topic, numbers, &before);
+        if commits.is_empty() {
+            return Ok(Some(before));
+        }
+        if applies {
+            match beginner(numbers, &all) {
+                Beginner::Us(others) => {
+                    let others = begin(consumer, topic, &others, start_at)?;
+                    // Looking at all of them took a while; somebody may have lost patience.
+                    if committed(consumer, topic, &all)?.is_empty() {
+                        commits.extend(others);
+                    }
+                }
+                Beginner::Another => {
+                    let since = *self.waiting_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() < OTHERS {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        let mut list = TopicPartitionList::new();
+        for (number, offset) in &commits {
+            list.add_partition_offset(topic, *number, Offset::Offset(*offset))?;
+        }
+        // The broker takes requests of one connection in turn, so whoever asks next is told of this.
+        consumer.commit(&list, CommitMode::Async)?;
+        let now = committed(consumer, topic, &all)?;
+        if !self.missing(topic, numbers, &now).is_empty() {
+            self.unseen += 1;
+            if self.unseen < TRIES {
+                return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset));
+            }
+            tracing::warn!(
+                topic,
+                "the group does not take the commit of where reading starts; reading starts all the same. After a crash before the first commit that it takes, `start_at` is applied again"
+            );
+        }
+        Ok(Some(now))
+    }
+
+    /// What is still to be committed of these partitions: nothing was, or something later than where we begin.
+    fn missing(
+        &self,
+        topic: &str,
+        numbers: &[i32],
+        committed: &BTreeMap<i32, i64>,
+    ) -> BTreeMap<i32, i64> {
+        let missing = |number: &i32| {
+            let begin = *self.at.get(&(topic.to_owned(), *number))?;
+            let is_missing = committed.get(number).is_none_or(|at| *at > begin);
+            is_missing.then_some((*number, begin))
+        };
+        numbers.iter().filter_map(missing).collect()
+    }
 }
 
-/// Commits where the reading starts. `start_at` counts only while the group has no commit at all on the topic, and then
-/// for every partition of it, so that a member that joins later, or a partition that appears later, finds it applied.
+/// Who begins on a topic on which the group has no commit at all.
+#[derive(Debug, PartialEq, Eq)]
+enum Beginner {
+    /// We do, also for these partitions, which are not ours.
+    Us(Vec<i32>),
+    Another,
+}
+
+fn beginner(ours: &[i32], all: &[i32]) -> Beginner {
+    match all.iter().min() {
+        Some(lowest) if !ours.contains(lowest) => Beginner::Another,
+        _ => Beginner::Us(all.iter().filter(|n| !ours.contains(n)).copied().collect()),
+    }
+}
+
+/// The group's commits on these partitions of a topic.
+fn committed(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    numbers: &[i32],
+) -> KafkaResult<BTreeMap<i32, i64>> {
+    let mut list = TopicPartitionList::new();
+    for number in numbers {
+        list.add_partition(topic, *number);
+    }
+    Ok(offsets(&consumer.committed_offsets(list, ASK)?))
+}
+
+/// Where the reading of these partitions begins by this rule.
 fn begin(
     consumer: &BaseConsumer<Context>,
     topic: &str,
-    without: &[i32],
-    first: bool,
-    start_at: StartAt,
-) -> KafkaResult<()> {
-    let applies = first && start_at != StartAt::Earliest;
+    numbers: &[i32],
+    rule: StartAt,
+) -> KafkaResult<BTreeMap<i32, i64>> {
     let mut by_time = BTreeMap::new();
-    let all = all_partitions(consumer, topic)?;
-    if let (true, StartAt::Time(ms)) = (applies, start_at) {
+    if let (StartAt::Time(ms), false) = (rule, numbers.is_empty()) {
         let mut ask = TopicPartitionList::new();
-        for element in all.elements() {
-            ask.add_partition_offset(topic, element.partition(), Offset::Offset(ms))?;
+        for number in numbers {
+            ask.add_partition_offset(topic, *number, Offset::Offset(ms))?;
         }
         by_time = offsets(&consumer.offsets_for_times(ask, ASK)?);
     }
-    let mut commit = TopicPartitionList::new();
-    for number in all.elements().iter().map(|element| element.partition()) {
-        if applies || without.contains(&number) {
-            let (low, high) = consumer.fetch_watermarks(topic, number, ASK)?;
-            let wanted = by_time.get(&number).copied().unwrap_or(high);
-            let offset = Offset::Offset(if applies { wanted } else { low });
-            commit.add_partition_offset(topic, number, offset)?;
-        }
-    }
-    // The broker takes requests of one connection in turn, so whoever asks next is told of this.
-    consumer.commit(&commit, CommitMode::Async)
+    let each = numbers.iter().map(|number| {
+        let (low, high) = consumer.fetch_watermarks(topic, *number, ASK)?;
+        let offset = match rule {
+            StartAt::Earliest => low,
+            // No record is as young as that: the next one to come.
+            StartAt::Latest | StartAt::Time(_) => by_time.get(number).copied().unwrap_or(high),
+        };
+        Ok((*number, offset))
+    });
+    each.collect()
 }
 
-fn all_partitions(
-    consumer: &BaseConsumer<Context>,
-    topic: &str,
-) -> KafkaResult<TopicPartitionList> {
+fn numbers_of(consumer: &BaseConsumer<Context>, topic: &str) -> KafkaResult<Vec<i32>> {
     let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
-    let mut list = TopicPartitionList::new();
-    for partition in metadata
-        .topics()
-        .iter()
-        .filter(|t| t.name() == topic)
+    let topics = metadata.topics().iter().filter(|t| t.name() == topic);
+    Ok(topics
         .flat_map(|t| t.partitions())
-    {
-        list.add_partition(topic, partition.id());
-    }
-    Ok(list)
+        .map(|partition| partition.id())
+        .collect())
 }
 
 fn offsets(list: &TopicPartitionList) -> BTreeMap<i32, i64> {
@@ -185,5 +299,27 @@ mod tests {
             let start = decide(committed, low, high);
             assert_eq!((start.offset, start.lost), (offset, lost), "{what}");
         }
+    }
+
+    #[test]
+    fn the_owner_of_the_lowest_partition_begins() {
+        assert_eq!(beginner(&[0, 3], &[0, 1, 2, 3]), Beginner::Us(vec![1, 2]));
+        assert_eq!(beginner(&[0, 1], &[0, 1]), Beginner::Us(vec![]));
+        assert_eq!(beginner(&[1, 2, 3], &[0, 1, 2, 3]), Beginner::Another);
+        // The metadata does not tell yet; there is nobody to wait for.
+        assert_eq!(beginner(&[5], &[]), Beginner::Us(vec![]));
+    }
+
+    #[test]
+    fn a_commit_behind_ours_stays_and_one_beyond_it_is_moved_back() {
+        let place = |number| ("detections".to_owned(), number);
+        let beginnings = Beginnings {
+            at: BTreeMap::from([(place(0), 10), (place(1), 10), (place(2), 10)]),
+            ..Beginnings::default()
+        };
+        // Partition 3 had a commit when it was assigned.
+        let committed = BTreeMap::from([(0, 9), (1, 11), (3, 99)]);
+        let missing = beginnings.missing("detections", &[0, 1, 2, 3], &committed);
+        assert_eq!(missing, BTreeMap::from([(1, 10), (2, 10)]));
     }
 }

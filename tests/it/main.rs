@@ -18,6 +18,7 @@ mod crash;
 mod dead_letter_topic;
 mod docs;
 mod draining;
+mod first_start;
 mod guards;
 mod happy_path;
 mod holds;
