@@ -79,17 +79,9 @@ pub(super) fn common(config: &Config, metrics: Metrics) -> Result<Common, StartE
         .map_err(|error| StartError::System(error.to_string()))?;
     let state = StateStore::open(&state_settings(&config.state), system_clock())
         .map_err(StartError::State)?;
-    let kafka = &config.kafka;
-    let properties = kafka
-        .properties
-        .iter()
-        .map(|(name, value)| (name.clone(), value.reveal().to_owned()));
-    let client = KafkaClient::new(&kafka.bootstrap_servers, &kafka.client_id, properties)
-        .with_token_file(kafka.oauthbearer_token_file.clone());
-    let producer = Arc::new(AckedProducer::new(
-        client.clone(),
-        kafka.oauthbearer_token_file.clone(),
-    ));
+    let client = client(config);
+    let token_file = config.kafka.oauthbearer_token_file.clone();
+    let producer = Arc::new(AckedProducer::new(client.clone(), token_file));
     Ok(Common {
         keys,
         signer: Arc::new(signer),
@@ -99,6 +91,17 @@ pub(super) fn common(config: &Config, metrics: Metrics) -> Result<Common, StartE
         producer,
         pacers: Pacers::default(),
     })
+}
+
+/// How to reach Kafka.
+pub(super) fn client(config: &Config) -> KafkaClient {
+    let kafka = &config.kafka;
+    let properties = kafka
+        .properties
+        .iter()
+        .map(|(name, value)| (name.clone(), value.reveal().to_owned()));
+    KafkaClient::new(&kafka.bootstrap_servers, &kafka.client_id, properties)
+        .with_token_file(kafka.oauthbearer_token_file.clone())
 }
 
 fn state_settings(config: &StateConfig) -> StateSettings {
@@ -228,7 +231,7 @@ fn wire(
         orders: poller_orders,
     };
     let poller = Poller::new(
-        consumer(stream, config, common),
+        consumer(stream, config, common.client.clone()),
         room,
         Arc::clone(&membership),
         lines,
@@ -282,9 +285,14 @@ async fn is_proven(state: &StreamState, stream: &StreamConfig) -> Result<bool, S
     Ok(under == Some(stream.fingerprint.0))
 }
 
-fn consumer(stream: &StreamConfig, config: &Config, common: &Common) -> ConsumerSettings {
+/// What a stream consumes, and how.
+pub(super) fn consumer(
+    stream: &StreamConfig,
+    config: &Config,
+    client: KafkaClient,
+) -> ConsumerSettings {
     ConsumerSettings {
-        client: common.client.clone(),
+        client,
         group: stream.group_id.clone(),
         topics: match &stream.topics {
             TopicSelection::Names(names) => {

@@ -4,13 +4,11 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use rdkafka::consumer::{BaseConsumer, DefaultConsumerContext};
-
 use super::assembly;
 use crate::config::{AuthConfig, Config, Mistake, ReceiverConfig, StateConfig};
 use crate::delivery::Receiver;
 use crate::delivery::receiver::ReceiverError;
-use crate::kafka::client::KafkaClient;
+use crate::kafka::producer::AckedProducer;
 use crate::kafka::token;
 use crate::signing::{KeyError, KeyRing};
 use crate::telemetry::chain;
@@ -32,20 +30,24 @@ pub fn mistakes(config: &Config) -> Vec<Mistake> {
     found
 }
 
-/// librdkafka reads CA, certificate and key files when a client is made.
+/// librdkafka reads CA, certificate and key files when a client is made, and looks only then at what properties mean
+/// together. So both kinds of clients are made as a start makes them.
 fn kafka(config: &Config) -> Option<Mistake> {
-    let kafka = &config.kafka;
-    let properties = kafka.properties.iter();
-    let properties = properties.map(|(name, value)| (name.clone(), value.reveal().to_owned()));
-    let client = KafkaClient::new("", &kafka.client_id, properties);
-    let made = client
-        .config()
-        .set("group.id", "check")
-        .create::<BaseConsumer<DefaultConsumerContext>>();
-    let error = made.err()?;
-    let mend =
-        "mend the file or the property that librdkafka names, and see that this user may read it";
-    Some(config.mistake("/kafka/properties", error.to_string(), mend))
+    let client = assembly::client(config);
+    let consumer = config.streams.first().map_or(Ok(()), |stream| {
+        assembly::consumer(stream, config, client.clone()).try_out()
+    });
+    let producer = || AckedProducer::new(client, None).try_out();
+    let message = consumer.and_then(|()| producer()).err()?.to_string();
+    let named = config.kafka.properties.iter().map(|(name, _)| name);
+    let named = named.filter(|name| message.contains(name.as_str()));
+    // The longest: `ssl.key` is part of `ssl.key.location`.
+    let at = named.max_by_key(|name| name.len()).map_or_else(
+        || "/kafka/properties".to_owned(),
+        |name| format!("/kafka/properties/{name}"),
+    );
+    let mend = "mend or remove the property that librdkafka names; if it is a file, see that this user may read it";
+    Some(config.mistake(&at, message, mend))
 }
 
 /// The OAUTHBEARER token: the one file of Kafka's that librdkafka does not read itself.

@@ -5,11 +5,12 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{BaseProducer, FutureProducer, FutureRecord, Producer};
 use thiserror::Error;
 
 use super::client::{self, KafkaClient, Trouble, code_of};
@@ -150,12 +151,17 @@ impl AckedProducer {
         }
     }
 
-    fn producer(&self, slot: &Slot) -> Result<FutureProducer<ProducerContext>, KafkaError> {
-        let alone = std::ptr::eq(slot, &raw const self.alone);
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(producer) = slot.as_ref() {
-            return Ok(producer.clone());
-        }
+    /// Whether librdkafka takes the properties together. No network.
+    ///
+    /// # Errors
+    /// librdkafka's words.
+    pub fn try_out(&self) -> Result<(), KafkaError> {
+        let mut config = self.config(false);
+        config.set("bootstrap.servers", "");
+        config.create::<BaseProducer>().map(drop)
+    }
+
+    fn config(&self, alone: bool) -> ClientConfig {
         let mut config = self.client.config();
         let mut default = |name: &str, value: &str| {
             if config.get(name).is_none() {
@@ -170,6 +176,16 @@ impl AckedProducer {
         if alone {
             config.set("batch.num.messages", "1");
         }
+        config
+    }
+
+    fn producer(&self, slot: &Slot) -> Result<FutureProducer<ProducerContext>, KafkaError> {
+        let alone = std::ptr::eq(slot, &raw const self.alone);
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(producer) = slot.as_ref() {
+            return Ok(producer.clone());
+        }
+        let config = self.config(alone);
         let producer: FutureProducer<ProducerContext> =
             config.create_with_context(ProducerContext {
                 token_file: self.token_file.clone(),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaResult;
 
 use super::client::KafkaClient;
 use super::start::StartAt;
@@ -32,6 +34,16 @@ pub struct ConsumerSettings {
 }
 
 impl ConsumerSettings {
+    /// Whether librdkafka takes the properties together. Reads the files that they name; no network.
+    ///
+    /// # Errors
+    /// librdkafka's words.
+    pub fn try_out(&self) -> KafkaResult<()> {
+        let mut config = self.config();
+        config.set("bootstrap.servers", "");
+        config.create::<BaseConsumer>().map(drop)
+    }
+
     /// The librdkafka configuration: the operator's properties, then what the promises depend on.
     pub(super) fn config(&self) -> ClientConfig {
         let mut config = self.client.config();

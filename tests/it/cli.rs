@@ -240,7 +240,7 @@ fn check_reads_the_other_files_too() {
             "streams[0].receiver.tls.ca_file",
             "holds no PEM certificate",
         ),
-        ("kafka.properties", "ssl.ca.location failed"),
+        ("kafka.properties.ssl.ca.location", "ssl.ca.location failed"),
     ] {
         let (line, _) = mistake(&ran, key);
         assert!(
@@ -288,6 +288,33 @@ fn check_reads_the_other_files_too() {
     let client = "streams.0.receiver.tls={certificate_file: c.pem, key_file: k.pem}";
     let ran = setbridge(&folder, &["check", "demo.yaml", "--set", client]);
     assert_eq!(ran.code, 78, "{}", ran.err);
+}
+
+/// Each of these properties is right by itself; librdkafka refuses them together, and only when a client is made.
+#[test]
+fn properties_that_do_not_go_together_are_a_mistake_of_the_configuration() {
+    let folder = set_up();
+    let consumer = [
+        "kafka.group_protocol=consumer",
+        "kafka.properties.heartbeat.interval.ms=500",
+    ];
+    let producer = [
+        "kafka.properties.message.timeout.ms=100",
+        "kafka.properties.linger.ms=900",
+    ];
+    for (set, named) in [
+        (consumer, "heartbeat.interval.ms"),
+        (producer, "message.timeout.ms"),
+    ] {
+        for command in [&["check", "demo.yaml"][..], &["run", "-c", "demo.yaml"]] {
+            let set = set.iter().flat_map(|set| ["--set", *set]);
+            let args: Vec<&str> = command.iter().copied().chain(set).collect();
+            let ran = setbridge(&folder, &args);
+            assert_eq!(ran.code, 78, "{args:?}: {}", ran.err);
+            let (line, _) = mistake(&ran, &format!("kafka.properties.{named}"));
+            assert!(line.starts_with("flag --set "), "{line}");
+        }
+    }
 }
 
 #[test]
