@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::guard::{Guard, GuardSettings};
@@ -102,7 +102,8 @@ pub struct Desk {
     settler: JoinSet<()>,
     queue: VecDeque<Seated>,
     preparing: JoinSet<()>,
-    prepared: std::collections::HashSet<Arc<str>>,
+    /// Who makes the dead-letter topic of a source topic ready, or has.
+    prepared: std::collections::HashMap<Arc<str>, AbortHandle>,
     draining: bool,
     paused: usize,
     last_lag: Instant,
@@ -139,7 +140,7 @@ impl Desk {
             settler,
             queue: VecDeque::new(),
             preparing: JoinSet::new(),
-            prepared: std::collections::HashSet::new(),
+            prepared: std::collections::HashMap::new(),
             draining: false,
             paused: 0,
             last_lag: Instant::now(),

@@ -74,6 +74,34 @@ async fn a_missing_one_that_must_not_be_made_holds_the_stream() {
     bridge.drain().await;
 }
 
+/// What a topic lacks holds the stream only as long as the stream reads from that topic.
+#[tokio::test]
+async fn a_missing_one_no_longer_holds_when_its_source_has_left() {
+    let Some(kafka) = apache() else { return };
+    let (wire, stays, leaves) = (kafka.wire(), fresh("stays"), fresh("leaves"));
+    for topic in [&stays, &leaves, &format!("{stays}.okta.dlq")] {
+        wire.create_topic(topic, 2, &[]).await;
+    }
+    let org = receiver().await;
+    let configuration = Configuration::new(wire)
+        .stream("okta", &stays, &org)
+        .set("kafka.properties.topic.metadata.refresh.interval.ms", "500")
+        .set("streams.0.topics", json!([stays, leaves]))
+        .set("streams.0.dead_letter", json!({"create": false}));
+    let mut bridge = Bridge::start(&configuration).await;
+    bridge.held("okta", Some("kafka_dead_letter_topic")).await;
+    wire.produce_all(&stays, wave(4, 0..1)).await;
+    wire.delete_topic(&leaves).await;
+    all_taken(&org, 4, || bridge.log_text()).await;
+    let reason = [("reason", "kafka_dead_letter_topic")];
+    let held = "setbridge_stream_held";
+    bridge.metric(held, &reason, |n| n == 0.0).await;
+    // It is made ready anew when its source comes back.
+    wire.create_topic(&leaves, 2, &[]).await;
+    bridge.metric(held, &reason, |n| n == 1.0).await;
+    bridge.drain().await;
+}
+
 #[tokio::test]
 async fn a_letter_too_large_for_it_is_written_without_its_value() {
     let Some(kafka) = apache() else { return };

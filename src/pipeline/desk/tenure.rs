@@ -17,8 +17,7 @@ impl Desk {
             self.stream.parts.metrics.rebalances.inc("assigned");
             tracing::info!(stream = self.stream.id(), topic = %seat.topic, partition = seat.partition, committed = seat.committed, "partition assigned");
             self.take_over(&seat).await;
-            if self.prepared.insert(Arc::clone(&seat.topic)) && self.stream.parts.mode == Mode::Live
-            {
+            if self.stream.parts.mode == Mode::Live && !self.prepared.contains_key(&seat.topic) {
                 self.prepare(Arc::clone(&seat.topic));
             }
             let lease = Lease {
@@ -63,12 +62,14 @@ impl Desk {
         }
     }
 
-    /// The dead-letter topic is made ready before it is needed; until it is, the stream is held.
+    /// The dead-letter topic is made ready before it is needed; until it is, or until the last partition of its source
+    /// has left, the stream is held.
     pub(super) fn prepare(&mut self, topic: Arc<str>) {
         let stream = Arc::clone(&self.stream);
         let prepare = Arc::clone(&self.inputs.prepare);
         let soft = self.inputs.soft.clone();
-        self.preparing.spawn(async move {
+        let source = Arc::clone(&topic);
+        let preparing = self.preparing.spawn(async move {
             let mut wait = Duration::from_secs(1);
             let mut holding = None;
             while let Err(mend) = prepare.dead_letter_topic(Arc::clone(&topic)).await {
@@ -80,6 +81,7 @@ impl Desk {
                 }
             }
         });
+        self.prepared.insert(source, preparing);
     }
 
     /// Takes these seats' waiting SETs out of the lanes; others may come in turn by that.
@@ -157,6 +159,12 @@ impl Desk {
         let Some(place) = self.places.remove(&seat) else {
             return;
         };
+        if !self.places.values().any(|other| other.topic == place.topic)
+            && let Some(preparing) = self.prepared.remove(&place.topic)
+        {
+            // Its hold, if there is one, goes with it.
+            preparing.abort();
+        }
         let (freed, uncommitted) = place.remains();
         self.free(freed);
         self.stream.parts.room.acknowledged(uncommitted);
