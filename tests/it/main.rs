@@ -31,6 +31,7 @@ mod receiver_errors;
 mod retries;
 mod security;
 mod state_faults;
+mod static_members;
 mod streams;
 mod support;
 mod zombie;
