@@ -86,15 +86,90 @@ pub(crate) fn may<C: ClientContext>(
     topic: &str,
     timeout: Duration,
 ) -> Result<Option<bool>, KafkaError> {
+    let this = match doing {
+        Doing::Read => Operation::RD_KAFKA_ACL_OPERATION_READ,
+        Doing::Write => Operation::RD_KAFKA_ACL_OPERATION_WRITE,
+    };
+    let wanted = [this, Operation::RD_KAFKA_ACL_OPERATION_ALL];
+    let told = describe(client, &[topic], true, timeout, |description| {
+        let mut count = 0;
+        // SAFETY: the description lives during this call, and its operations as long as it does.
+        unsafe {
+            let error = c::rd_kafka_error_code(c::rd_kafka_TopicDescription_error(description));
+            if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Err(KafkaError::AdminOp(error.into()));
+            }
+            let operations =
+                c::rd_kafka_TopicDescription_authorized_operations(description, &mut count);
+            if operations.is_null() {
+                return Ok(None);
+            }
+            let operations = std::slice::from_raw_parts(operations, count);
+            Ok(Some(operations.iter().any(|one| wanted.contains(one))))
+        }
+    })?;
+    told.into_iter().next().unwrap_or(Ok(None))
+}
+
+/// Which topic a name means at present (KIP-516): another one of the same name has another id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TopicId(i64, i64);
+
+/// The ids of these topics, in their order. [`None`]: there is no such topic, or the broker is older than ids (2.8).
+/// Blocks for `timeout` at most.
+///
+/// # Errors
+/// When the broker does not answer.
+pub(crate) fn topic_ids<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&str],
+    timeout: Duration,
+) -> Result<Vec<Option<TopicId>>, KafkaError> {
+    let ids = describe(client, topics, false, timeout, |description| {
+        // SAFETY: the description lives during this call, and its name and id as long as it does.
+        unsafe {
+            let name = c::rd_kafka_TopicDescription_name(description);
+            let id = c::rd_kafka_TopicDescription_topic_id(description);
+            let error = c::rd_kafka_error_code(c::rd_kafka_TopicDescription_error(description));
+            if name.is_null() || id.is_null() || error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+            {
+                return None;
+            }
+            let id = TopicId(
+                c::rd_kafka_Uuid_most_significant_bits(id),
+                c::rd_kafka_Uuid_least_significant_bits(id),
+            );
+            let name = CStr::from_ptr(name).to_string_lossy().into_owned();
+            (id != TopicId(0, 0)).then_some((name, id))
+        }
+    })?;
+    let of = |topic: &&str| {
+        let mut found = ids.iter().flatten();
+        Some(found.find(|(name, _)| name == topic)?.1)
+    };
+    Ok(topics.iter().map(of).collect())
+}
+
+/// Asks for descriptions of topics, and reads from each what `read` wants of it.
+fn describe<C: ClientContext, T>(
+    client: &Client<C>,
+    topics: &[&str],
+    operations: bool,
+    timeout: Duration,
+    read: impl Fn(*const c::rd_kafka_TopicDescription_t) -> T,
+) -> Result<Vec<T>, KafkaError> {
     let failed = |code: RDKafkaErrorCode| KafkaError::AdminOp(code);
     let no_memory = || failed(RDKafkaErrorCode::Fail);
-    let name = CString::new(topic).map_err(|_| failed(RDKafkaErrorCode::InvalidTopic))?;
+    let names = topics.iter().map(|topic| CString::new(*topic));
+    let names: Vec<CString> = names
+        .collect::<Result<_, _>>()
+        .map_err(|_| failed(RDKafkaErrorCode::InvalidTopic))?;
+    let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     let rk = client.native_ptr();
-    // SAFETY: `rk` lives as long as `client`. `name` outlives the calls that read it; librdkafka copies the list of
+    // SAFETY: `rk` lives as long as `client`. `names` outlive the calls that read them; librdkafka copies the list of
     // names. Options, collection, queue and event are made here, checked for null, and freed by their guards in the
-    // reverse order. What is read off the event (result, descriptions, operations) belongs to the event and is not
-    // used after it.
+    // reverse order. What is read off the event (result, descriptions) belongs to the event and is not used after it.
     unsafe {
         let options = c::rd_kafka_AdminOptions_new(
             rk,
@@ -109,12 +184,15 @@ pub(crate) fn may<C: ClientContext>(
             text.as_mut_ptr(),
             text.len(),
         );
-        let refused = c::rd_kafka_AdminOptions_set_include_authorized_operations(options.object, 1);
+        let refused = c::rd_kafka_AdminOptions_set_include_authorized_operations(
+            options.object,
+            i32::from(operations),
+        );
         if let Some(_error) = Owned::new(refused, c::rd_kafka_error_destroy) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let mut names = [name.as_ptr()];
-        let topics = c::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let topics =
+            c::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         let topics =
             Owned::new(topics, c::rd_kafka_TopicCollection_destroy).ok_or_else(no_memory)?;
         let queue = Owned::new(c::rd_kafka_queue_new(rk), c::rd_kafka_queue_destroy)
@@ -129,35 +207,15 @@ pub(crate) fn may<C: ClientContext>(
         }
         let result = c::rd_kafka_event_DescribeTopics_result(event.object);
         if result.is_null() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let mut count = 0;
         let descriptions = c::rd_kafka_DescribeTopics_result_topics(result, &mut count);
-        if descriptions.is_null() || count == 0 {
-            return Ok(None);
+        if descriptions.is_null() {
+            return Ok(Vec::new());
         }
-        let description = *descriptions;
-        let error = c::rd_kafka_error_code(c::rd_kafka_TopicDescription_error(description));
-        if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(failed(error.into()));
-        }
-        let mut count = 0;
-        let operations =
-            c::rd_kafka_TopicDescription_authorized_operations(description, &mut count);
-        if operations.is_null() {
-            return Ok(None);
-        }
-        let operations = std::slice::from_raw_parts(operations, count);
-        let this = match doing {
-            Doing::Read => Operation::RD_KAFKA_ACL_OPERATION_READ,
-            Doing::Write => Operation::RD_KAFKA_ACL_OPERATION_WRITE,
-        };
-        let wanted = [this, Operation::RD_KAFKA_ACL_OPERATION_ALL];
-        Ok(Some(
-            operations
-                .iter()
-                .any(|operation| wanted.contains(operation)),
-        ))
+        let descriptions = std::slice::from_raw_parts(descriptions, count);
+        Ok(descriptions.iter().map(|one| read(*one)).collect())
     }
 }
 

@@ -208,7 +208,7 @@ impl Metrics {
             paused: i.gauge("setbridge_partitions_paused", "Partitions paused because a limit is reached.", stream)?,
             rebalances: i.counter("setbridge_rebalances_total", "Partitions assigned, revoked or lost.", &["stream", "kind"])?,
             commit_errors: i.counter("setbridge_commit_errors_total", "Commits that the broker refused.", stream)?,
-            records_lost: i.counter("setbridge_records_lost_total", "Records that retention removed before they were read.", stream)?,
+            records_lost: i.counter("setbridge_records_lost_total", "Records that retention removed before they were read, or that went with a topic that was made anew before they were settled (at most so many).", stream)?,
             kafka_errors: i.counter("setbridge_kafka_errors_total", "Errors of the Kafka client, by kind.", &["stream", "kind"])?,
             lag_records: i.gauge("setbridge_lag_records", "Records between the settled prefix and the log's end.", &["stream", "topic", "partition"])?,
             lag_seconds: i.float_gauge("setbridge_lag_seconds", "Age of the oldest record that is not settled, by its Kafka timestamp.", stream)?,

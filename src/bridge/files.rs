@@ -39,7 +39,7 @@ fn kafka(config: &Config) -> Option<Mistake> {
     });
     let producer = || AckedProducer::new(client, None).try_out();
     let message = consumer.and_then(|()| producer()).err()?.to_string();
-    let named = config.kafka.properties.iter().map(|(name, _)| name);
+    let named = config.kafka.properties.keys();
     let named = named.filter(|name| message.contains(name.as_str()));
     // The longest: `ssl.key` is part of `ssl.key.location`.
     let at = named.max_by_key(|name| name.len()).map_or_else(

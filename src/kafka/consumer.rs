@@ -17,7 +17,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::ffi;
+use crate::ffi::{self, TopicId};
 use crate::record::{Origin, Record};
 
 use super::client::{Trouble, code_of};
@@ -110,6 +110,9 @@ pub struct Poller {
     pub(super) asked_group: Option<Instant>,
     /// Losses that the desk has not heard of yet: until then no tick says that anything may be sent.
     pub(super) unheard_losses: usize,
+    /// Which topics the names meant when their partitions came; when to look again.
+    pub(super) topic_ids: HashMap<String, TopicId>,
+    pub(super) identify_at: Instant,
     /// The last misfortune with Kafka, until everything looks well again.
     trouble_at: Option<Instant>,
 }
@@ -137,6 +140,8 @@ impl Poller {
             paused: false,
             asked_group: None,
             unheard_losses: 0,
+            topic_ids: HashMap::new(),
+            identify_at: Instant::now(),
             trouble_at: None,
         }
     }
@@ -161,6 +166,7 @@ impl Poller {
             self.unprepared = None;
             self.beginnings = Beginnings::default();
             self.reposition_at = None;
+            self.topic_ids.clear();
             self.lose(lost);
             self.tell(Notice::Fatal { error, final_one });
             if final_one {
@@ -188,6 +194,7 @@ impl Poller {
             self.prepare_again(consumer);
             self.reposition_again(consumer);
             self.look_again(consumer);
+            self.identify(consumer);
             if !self.room.has_space() && !self.paused {
                 let since = *full_since.get_or_insert_with(Instant::now);
                 if since.elapsed() < BUSY {

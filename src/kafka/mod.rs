@@ -12,6 +12,7 @@ pub mod membership;
 pub mod offsets;
 pub mod producer;
 mod rebalance;
+mod relocate;
 pub mod room;
 mod settings;
 mod start;

@@ -7,13 +7,13 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, RebalanceProtocol};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Trouble, code_of};
-use super::consumer::{ASK, Leaving, Place, Poller};
+use super::consumer::{Leaving, Place, Poller};
 use super::context::{ASKED, Context};
 use super::events::{NewSeat, Notice, Seat};
 use super::start::{self, Beginnings};
 
 /// Time between two tries to start assigned partitions while the broker does not answer.
-const PREPARE_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 /// The same while another member is about to begin on a topic.
 const WAIT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -40,6 +40,7 @@ impl Poller {
             }
             Ok(Some(starts)) => {
                 self.beginnings = Beginnings::default();
+                self.identify_at = Instant::now();
                 self.seat_partitions(consumer, &partitions, &starts);
                 self.asked_group = None;
             }
@@ -97,7 +98,7 @@ impl Poller {
     }
 
     /// Adds partitions to what is read, from these offsets on.
-    fn read_from(&self, consumer: &BaseConsumer<Context>, froms: &[(&str, i32, i64)]) {
+    pub(super) fn read_from(&self, consumer: &BaseConsumer<Context>, froms: &[(&str, i32, i64)]) {
         let mut list = TopicPartitionList::new();
         for (topic, partition, offset) in froms {
             let at = Offset::Offset(*offset);
@@ -180,13 +181,15 @@ impl Poller {
         }
     }
 
-    fn forget(&mut self, partitions: &TopicPartitionList) {
+    pub(super) fn forget(&mut self, partitions: &TopicPartitionList) {
         for element in partitions.elements() {
             if let Some(of) = self.places.get_mut(element.topic()) {
                 of.remove(&element.partition());
             }
         }
         self.places.retain(|_, of| !of.is_empty());
+        self.topic_ids
+            .retain(|topic, _| self.places.contains_key(topic));
     }
 
     pub(super) fn unassign(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) {
@@ -199,76 +202,12 @@ impl Poller {
         }
     }
 
-    /// A position outside of the log while reading: retention overtook us, or the topic was made anew. librdkafka has
-    /// stopped reading there and does not say where, so each partition is looked at, until the broker has answered for
-    /// all. Not during a rebalance: librdkafka would take our word for its answer.
-    pub(super) fn reposition_again(&mut self, consumer: &BaseConsumer<Context>) {
-        let due = self.reposition_at.is_some_and(|at| at <= Instant::now());
-        let rebalances = self.unprepared.is_some()
+    /// Partitions are on their way to us or away.
+    pub(super) fn rebalances(&self) -> bool {
+        self.unprepared.is_some()
             || self
                 .all_places()
-                .any(|(_, _, place)| place.leaving != Leaving::No);
-        if !due || rebalances {
-            return;
-        }
-        self.reposition_at = None;
-        let places: Vec<(String, i32, i64)> = self
-            .all_places()
-            .map(|(topic, n, place)| (topic.to_owned(), n, place.next))
-            .collect();
-        for (topic, partition, at) in places {
-            match consumer.fetch_watermarks(&topic, partition, ASK) {
-                Ok((low, high)) => self.reposition(consumer, (topic, partition), at, (low, high)),
-                Err(error) => {
-                    tracing::warn!(%error, topic, partition, "where the log begins is not known yet; asking again");
-                    self.reposition_at = Some(Instant::now() + PREPARE_AGAIN);
-                    // The others would wait as long, and nobody polls meanwhile.
-                    return;
-                }
-            }
-        }
-    }
-
-    fn reposition(
-        &mut self,
-        consumer: &BaseConsumer<Context>,
-        (topic, partition): (String, i32),
-        at: i64,
-        (low, high): (i64, i64),
-    ) {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&topic, partition);
-        self.unassign(consumer, &list);
-        let place = self
-            .places
-            .get_mut(&topic)
-            .and_then(|of| of.get_mut(&partition));
-        let Some(place) = place else { return };
-        if at <= high {
-            // The seat stays: what was read before is still settled under it, also when it is gone from the log.
-            place.next = at.max(low);
-            let (name, next) = (Arc::clone(&place.topic), place.next);
-            if at < low {
-                self.tell(Notice::RecordsLost {
-                    topic: name,
-                    partition,
-                    records: low.abs_diff(at),
-                });
-            }
-            self.read_from(consumer, &[(&topic, partition, next)]);
-            return;
-        }
-        // Another log: nothing that is known about the old one holds for it.
-        let seat = place.seat;
-        self.lose(vec![seat]);
-        self.forget(&list);
-        let start = start::Start {
-            offset: low,
-            committed: None,
-            log_end: 0,
-            lost: 0,
-        };
-        self.seat_partitions(consumer, &[(topic, partition)], &[start]);
+                .any(|(_, _, place)| place.leaving != Leaving::No)
     }
 
     pub(super) fn pause(&mut self, consumer: &BaseConsumer<Context>, pause: bool) {

@@ -219,6 +219,29 @@ async fn a_longer_topic_made_anew_under_a_running_bridge_is_read_from_its_start(
     made_anew_under_a_running_bridge(12).await;
 }
 
+/// The bridge sees nothing of it: when it looks, the new log is longer than what was read of the old one.
+#[tokio::test]
+async fn a_longer_topic_made_anew_in_a_moment_is_read_from_its_start() {
+    let Some(kafka) = apache() else { return };
+    let set = set_up(&Broker::Apache(kafka), 1).await;
+    let group = set.configuration.group("okta");
+    let mut bridge = Bridge::start(&set.configuration).await;
+    set.produce(0, 0..5).await;
+    set.wire.wait_committed(&group, &set.topic, 5, SOON).await;
+    bridge.stop();
+    set.wire.delete_topic(&set.topic).await;
+    set.wire.create_topic(&set.topic, 1, &[]).await;
+    set.produce(0, 5..17).await;
+    bridge.cont();
+    all_taken(&set.org, 17, || bridge.log_text()).await;
+    let mut got = set.taken(0);
+    got.sort_unstable();
+    assert_eq!(got, numbers(0..17));
+    set.produce(0, 17..18).await;
+    set.wire.wait_committed(&group, &set.topic, 13, SOON).await;
+    bridge.drain().await;
+}
+
 async fn made_anew_between_two_runs(after: usize) {
     let Some(kafka) = apache() else { return };
     let set = set_up(&Broker::Apache(kafka), 1).await;
