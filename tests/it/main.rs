@@ -28,6 +28,7 @@ mod purity;
 mod receiver_errors;
 mod retries;
 mod security;
+mod state_faults;
 mod streams;
 mod support;
 mod zombie;

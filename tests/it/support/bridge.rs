@@ -4,23 +4,22 @@
 //! with the log's end.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::configuration::Configuration;
 use super::exposition::Exposition;
 use super::fresh;
+use super::log::Log;
 
 /// For whatever a healthy bridge does soon. Generous: two cores may be busy with other tests.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -38,13 +37,6 @@ pub(crate) struct Bridge {
     pub(crate) public: SocketAddr,
     /// Where metrics, probes and status are served
     pub(crate) admin: SocketAddr,
-}
-
-/// A captured log: one JSON object a line; whatever is no JSON is kept as a string.
-#[derive(Default)]
-struct Log {
-    lines: Mutex<Vec<Value>>,
-    grown: Notify,
 }
 
 /// A bridge that did not come up.
@@ -118,7 +110,7 @@ impl Bridge {
 
     /// All lines so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
-        self.log.lines.lock().unwrap().clone()
+        self.log.lines()
     }
 
     /// All lines so far, as text.
@@ -318,6 +310,29 @@ impl Bridge {
         }
     }
 
+    /// From now on this process can write to no file, as on a full disk; sockets and pipes go on.
+    pub(crate) fn fill_disk(&self) {
+        self.limit_files("0");
+    }
+
+    /// There is room again.
+    pub(crate) fn make_room(&self) {
+        self.limit_files("unlimited");
+    }
+
+    /// Only the soft limit: to raise the hard one again takes privileges.
+    fn limit_files(&self, soft: &str) {
+        let limit = format!("--fsize={soft}:");
+        let set = Command::new("prlimit")
+            .args([limit.as_str(), "--pid", &self.pid])
+            .status();
+        assert!(
+            set.is_ok_and(|status| status.success()),
+            "prlimit (util-linux) {limit} of {}",
+            self.pid
+        );
+    }
+
     fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.pid]).status();
         assert!(
@@ -345,46 +360,12 @@ impl Drop for Bridge {
     }
 }
 
-impl Log {
-    fn read(&self, errors: impl std::io::Read, copy: &Path) {
-        let mut copy = File::create(copy).expect("a file for the log");
-        for line in BufReader::new(errors).split(b'\n') {
-            let line = line.expect("the log is a pipe");
-            let text = String::from_utf8_lossy(&line).into_owned();
-            // The copy is for a person who looks into the folder of a failed test.
-            let _ = writeln!(copy, "{text}");
-            let line = serde_json::from_str(&text).unwrap_or(Value::String(text));
-            self.lines.lock().unwrap().push(line);
-            self.grown.notify_waiters();
-        }
-    }
-
-    async fn wait_for(&self, wanted: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let grown = self.grown.notified();
-            tokio::pin!(grown);
-            // Registered before looking, so that nothing slips in between.
-            grown.as_mut().enable();
-            let found = self
-                .lines
-                .lock()
-                .unwrap()
-                .iter()
-                .find(|line| wanted(line))
-                .cloned();
-            if let Some(line) = found {
-                return line;
-            }
-            grown.await;
-        }
-    }
-}
-
-/// tied.sh around a shell that writes its process id and becomes the command.
+/// tied.sh around a shell that writes its process id and becomes the command. Without SIGXFSZ a file that is too large
+/// is an error (EFBIG), as a full disk is one (ENOSPC).
 fn tied(pid_file: &Path) -> Command {
     let mut command =
         Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/tied.sh"));
-    command.args(["sh", "-c", "echo $$ >\"$0\"; exec \"$@\""]);
+    command.args(["sh", "-c", "trap '' XFSZ; echo $$ >\"$0\"; exec \"$@\""]);
     command.arg(pid_file);
     // What the developer's shell sets must not reach the bridge under test.
     let ours: BTreeMap<_, _> = std::env::vars_os()
