@@ -24,6 +24,7 @@ mod kafka_faults;
 mod members;
 mod operators;
 mod positions;
+mod proxies;
 mod purity;
 mod receiver_errors;
 mod retries;

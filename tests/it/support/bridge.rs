@@ -52,13 +52,28 @@ impl Bridge {
     /// # Panics
     /// When it ends instead; [`Bridge::try_start`] returns that.
     pub(crate) async fn start(configuration: &Configuration) -> Bridge {
-        Bridge::try_start(configuration)
+        Bridge::start_in(configuration, &[]).await
+    }
+
+    /// As [`Bridge::start`], with these variables in its environment.
+    pub(crate) async fn start_in(
+        configuration: &Configuration,
+        environment: &[(&str, &str)],
+    ) -> Bridge {
+        Bridge::launch(configuration, environment)
             .await
             .unwrap_or_else(|ended| panic!("setbridge ended with {:?}:\n{}", ended.code, ended.log))
     }
 
     /// As [`Bridge::start`], for configurations that are refused.
     pub(crate) async fn try_start(configuration: &Configuration) -> Result<Bridge, Ended> {
+        Bridge::launch(configuration, &[]).await
+    }
+
+    async fn launch(
+        configuration: &Configuration,
+        environment: &[(&str, &str)],
+    ) -> Result<Bridge, Ended> {
         let file = configuration.write();
         let name = fresh("bridge");
         let pid_file = configuration.folder().join(format!("{name}.pid"));
@@ -66,6 +81,7 @@ impl Bridge {
             .args([env!("CARGO_BIN_EXE_setbridge"), "run", "--config"])
             .arg(&file)
             .current_dir(configuration.folder())
+            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
