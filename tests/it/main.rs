@@ -8,6 +8,7 @@
     reason = "clippy.toml speaks of the service, not of its tests"
 )]
 
+mod acls;
 mod authentication;
 mod bad_records;
 mod bounds;
@@ -17,6 +18,7 @@ mod crash;
 mod dead_letter_topic;
 mod docs;
 mod draining;
+mod full_disk;
 mod guards;
 mod happy_path;
 mod holds;
@@ -29,7 +31,6 @@ mod purity;
 mod receiver_errors;
 mod retries;
 mod security;
-mod state_faults;
 mod streams;
 mod support;
 mod zombie;
