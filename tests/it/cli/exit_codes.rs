@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::Stdio;
 
 use super::{Ran, Run, empty, set_up, setbridge};
-use crate::support::bridge::{Bridge, SOON};
+use crate::support::bridge::SOON;
 use crate::support::numbered::{all_taken, assert_whole_and_in_order, wave};
 use crate::support::one_stream::OneStream;
 
@@ -66,20 +66,6 @@ fn a_state_that_cannot_be_opened_is_74() {
     assert!(ran.err.contains("state file"), "{}", ran.err);
     let kept = fs::read_to_string(folder.path().join("other.txt")).unwrap();
     assert!(kept.starts_with("not SQLite. "), "it is left alone: {kept}");
-}
-
-#[tokio::test]
-async fn a_state_that_another_process_has_is_74() {
-    let Some(one) = OneStream::on_apache(1).await else {
-        return;
-    };
-    let one = one.sqlite();
-    let mut first = one.start().await;
-    let ended = Bridge::try_start(&one.configuration).await;
-    let ended = ended.err().expect("a refusal");
-    assert_eq!(ended.code, Some(74), "{}", ended.log);
-    assert!(ended.log.contains("in use by another process"));
-    first.drain().await;
 }
 
 /// Two members under one name of KIP-345: the later one fences the earlier one, whose client fails for good. It is made
