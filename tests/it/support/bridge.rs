@@ -193,20 +193,36 @@ impl Bridge {
         labels: &[(&str, &str)],
         until: impl Fn(f64) -> bool,
     ) -> f64 {
+        let what = format!("{name}{labels:?}");
+        let mut sum = 0.0;
+        self.watch(deadline, &what, |metrics| {
+            sum = metrics.sum(name, labels);
+            until(sum)
+        })
+        .await;
+        sum
+    }
+
+    /// Looks at all metrics again and again, until `until` says that it has seen what it waits for. What must hold all
+    /// the time is asserted in there.
+    pub(crate) async fn watch(
+        &self,
+        deadline: Duration,
+        what: &str,
+        mut until: impl FnMut(&Exposition) -> bool,
+    ) {
         let end = Instant::now() + deadline;
         loop {
             let metrics = self.metrics().await;
-            let sum = metrics.sum(name, labels);
-            if until(sum) {
-                return sum;
+            if until(&metrics) {
+                return;
             }
-            if Instant::now() > end {
-                let nonzero = metrics.nonzero();
-                panic!(
-                    "{name}{labels:?} is {sum} after {deadline:?}:\n{nonzero}\n{}",
-                    self.end_of_log()
-                );
-            }
+            assert!(
+                Instant::now() < end,
+                "still waiting for {what} after {deadline:?}:\n{}\n{}",
+                metrics.nonzero(),
+                self.end_of_log()
+            );
             sleep(LOOK).await;
         }
     }
