@@ -233,7 +233,7 @@ async fn tombstones_and_empty_arrays_settle_without_a_dead_letter() {
 async fn a_bad_record_alone_is_a_dead_letter_when_its_wait_is_over() {
     // Nobody's success explains the fault, so the mapping guard waits: 30 s, which are not configurable.
     let broker = &brokers()[0];
-    let one = OneStream::on(&broker, 1).await;
+    let one = OneStream::on(broker, 1).await;
     let mut bridge = one.start().await;
     one.produce([Message::new("{broken").key("a")]).await;
     let labels = [("stream", "okta"), ("reason", "invalid_json")];

@@ -131,7 +131,7 @@ async fn a_second_signal_forces_and_nothing_unanswered_is_stored() {
 #[tokio::test]
 async fn the_drain_ends_at_its_deadline() {
     let broker = &brokers()[0];
-    let one = OneStream::on(&broker, 1)
+    let one = OneStream::on(broker, 1)
         .await
         .set("shutdown.drain_deadline", "2s")
         .set("streams.0.receiver.connect_timeout", "500ms")
