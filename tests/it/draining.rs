@@ -27,6 +27,16 @@ fn jtis(org: &Simulator) -> BTreeSet<String> {
         .collect()
 }
 
+/// The next process delivers all of them, under these jtis.
+async fn goes_on_under(tried: &BTreeSet<String>, one: &OneStream) {
+    one.org.recover();
+    one.org.clear_log();
+    let mut next = one.start().await;
+    next.outcomes("okta", "delivered", SETS as u64).await;
+    assert_eq!(jtis(&one.org), *tried, "{}: the same jtis", one.name);
+    next.drain().await;
+}
+
 #[tokio::test]
 async fn sigterm_waits_for_the_answers_and_leaves_the_rest_to_the_next_process() {
     for broker in brokers() {
@@ -85,12 +95,7 @@ async fn sigterm_stops_retries_and_the_next_process_goes_on_under_the_same_jti()
         assert_eq!(tried.len(), SETS, "{name}");
         assert_eq!(one.committed().await, 0, "{name}");
 
-        one.org.recover();
-        one.org.clear_log();
-        let mut next = one.start().await;
-        next.outcomes("okta", "delivered", SETS as u64).await;
-        assert_eq!(jtis(&one.org), tried, "{name}: the same jtis");
-        next.drain().await;
+        goes_on_under(&tried, &one).await;
     }
 }
 
@@ -119,12 +124,7 @@ async fn a_second_signal_forces_and_nothing_unanswered_is_stored() {
         bridge.line("the abort", ended).await;
         assert_eq!(one.committed().await, 0, "{name}");
 
-        one.org.recover();
-        one.org.clear_log();
-        let mut next = one.start().await;
-        next.outcomes("okta", "delivered", SETS as u64).await;
-        assert_eq!(jtis(&one.org), tried, "{name}: the same jtis");
-        next.drain().await;
+        goes_on_under(&tried, &one).await;
     }
 }
 

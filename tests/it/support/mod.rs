@@ -13,6 +13,7 @@ pub(crate) mod numbered;
 pub(crate) mod one_stream;
 pub(crate) mod proxy;
 pub(crate) mod receipts;
+pub(crate) mod signals;
 pub(crate) mod tls;
 pub(crate) mod tls_front;
 pub(crate) mod token_endpoint;
