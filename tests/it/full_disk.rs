@@ -24,10 +24,10 @@ async fn held_for_the_state(bridge: &Bridge) {
 async fn a_disk_that_is_full_when_a_partition_comes_is_waited_for() {
     for broker in brokers() {
         let one = OneStream::on(&broker, 2).await.sqlite();
-        one.produce(wave(5, 0..2)).await;
         // Joining the group takes longer than this: the first write of the state is about the assignment.
         let mut bridge = one.start().await;
         bridge.fill_disk();
+        one.produce(wave(5, 0..2)).await;
         held_for_the_state(&bridge).await;
         assert_eq!(one.committed().await, 0, "{}", one.name);
 
@@ -96,19 +96,25 @@ async fn a_refused_set_keeps_its_lane_until_its_mark_is_durable() {
         let mut bridge = one.start().await;
         one.produce([record(&risk("0", &user(0), "low"))]).await;
         one.all_committed(1).await;
-        one.org.answer_when(None, |_| true, Reply::status(503));
-        one.produce(["high", "low"].map(|level| record(&risk("1", &user(1), level))))
-            .await;
-        one.produce([record(&risk("2", &user(2), "low"))]).await;
-        answered(&one.org, 1 + 2 * 2).await;
-        bridge.fill_disk();
-        // A refusal of one, an acceptance of another that proves it to be the record's own fault.
-        one.org.recover();
         one.org.answer_when(
             None,
             |claims| is_about(claims, &user(1)) && claims.to_string().contains("\"high\""),
             Reply::refusal("invalid_request", "no"),
         );
+        let busy = |claims: &_| is_about(claims, &user(2));
+        let busy = one.org.answer_when(None, busy, Reply::status(503));
+        one.produce(["high", "low"].map(|level| record(&risk("1", &user(1), level))))
+            .await;
+        one.produce([record(&risk("2", &user(2), "low"))]).await;
+        let refused = [("verdict", "refused")];
+        bridge
+            .metric("setbridge_push_attempts_total", &refused, |n| n == 1.0)
+            .await;
+        let retried = "setbridge_push_retries_total";
+        bridge.metric(retried, &[], |n| n >= 2.0).await;
+        bridge.fill_disk();
+        // The acceptance of another proves the refusal to be the record's own fault.
+        one.org.withdraw(busy);
         held_for_the_state(&bridge).await;
         bridge
             .metric("setbridge_dead_letters_total", &[], |n| n == 1.0)
