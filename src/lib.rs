@@ -29,6 +29,7 @@
 pub mod admin;
 pub mod bridge;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod delivery;
 pub mod demo;

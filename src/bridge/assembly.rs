@@ -22,13 +22,11 @@ use crate::delivery::pacing::PacingSettings;
 use crate::delivery::policy::DeliveryPolicy;
 use crate::delivery::receiver_fault::ReceiverFaultSettings;
 use crate::delivery::retry::{RetryPolicy, RetrySettings};
-use crate::detection::DecodeLimits;
 use crate::kafka::client::KafkaClient;
 use crate::kafka::membership::Membership;
 use crate::kafka::producer::AckedProducer;
 use crate::kafka::room::{Room, RoomLimits};
 use crate::kafka::{ConsumerSettings, Lines, Poller};
-use crate::mapping::Envelope;
 use crate::metrics::Metrics;
 use crate::pipeline::{DeskInputs, Stream, StreamParts, StreamStatus, label_values, passage};
 use crate::shutdown::Shutdown;
@@ -167,16 +165,9 @@ pub(super) async fn stream(
     let parts = StreamParts {
         id: stream.id.shared(),
         mode: stream.mode,
-        envelope: Envelope {
-            issuer: stream.issuer.shared(),
-            audience: Arc::clone(&stream.audience),
-            profile: stream.profile,
-        },
+        envelope: stream.envelope(),
         mapping: Arc::clone(&stream.mapping),
-        decode_limits: DecodeLimits {
-            max_record_bytes: stream.limits.max_record_bytes,
-            max_elements: stream.limits.max_elements.get(),
-        },
+        decode_limits: stream.decode_limits(),
         state,
         keys: Arc::clone(&common.keys),
         signer: Arc::clone(&common.signer),

@@ -11,8 +11,8 @@ use clap::Args;
 
 use super::{ConfigArgs, Console, Exit, LogArgs};
 use crate::config::{Config, StreamConfig};
-use crate::detection::{self, DecodeLimits, Decoded};
-use crate::mapping::{Envelope, MapInput, Mapped};
+use crate::detection::{self, Decoded};
+use crate::mapping::{MapInput, Mapped};
 use crate::pipeline::now_ms;
 use crate::record::{Origin, Record};
 use crate::set::Timestamp;
@@ -110,11 +110,8 @@ fn show(
     now: Timestamp,
     console: &mut Console<'_>,
 ) -> io::Result<Exit> {
-    let limits = DecodeLimits {
-        max_record_bytes: stream.limits.max_record_bytes,
-        max_elements: stream.limits.max_elements.get(),
-    };
-    let elements = match detection::decode(record.value.as_ref(), &limits, stream.mapping.needs()) {
+    let (limits, needs) = (stream.decode_limits(), stream.mapping.needs());
+    let elements = match detection::decode(record.value.as_ref(), &limits, needs) {
         Ok(Decoded::Tombstone) => {
             return refuse(
                 console,
@@ -129,11 +126,7 @@ fn show(
             );
         }
     };
-    let envelope = Envelope {
-        issuer: stream.issuer.shared(),
-        audience: Arc::clone(&stream.audience),
-        profile: stream.profile,
-    };
+    let envelope = stream.envelope();
     let mut exit = Exit::Done;
     for (element, detection) in elements {
         let detection = match detection {

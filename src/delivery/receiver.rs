@@ -18,11 +18,10 @@ use reqwest::{Client, Response};
 use thiserror::Error;
 
 use super::advice::{self, Advice, RateHeaders};
-use super::auth::{
-    Auth, AuthError, AuthSettings, Credential, CredentialFault, epoch_seconds, time_headers,
-};
+use super::auth::{Auth, AuthError, AuthSettings, Credential, CredentialFault, time_headers};
 use super::target::TargetUrl;
 use super::verdict::{ErrCode, MAX_BODY, MomentFault, Verdict, judge};
+use crate::clock::epoch_seconds;
 use crate::secret::Secret;
 
 /// How long a body that nobody needs is read so that the connection can be used again; after that the

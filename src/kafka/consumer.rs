@@ -429,12 +429,19 @@ impl Poller {
         self.tell(Notice::Trouble(trouble, text));
     }
 
+    pub(super) fn look(&self, consumer: &BaseConsumer<Context>) -> KafkaResult<()> {
+        let seated = self.places.keys();
+        let waiting = self.unprepared.iter().flatten().map(|(topic, _)| topic);
+        let assigned = seated.chain(waiting).map(String::as_str);
+        self.settings.look(consumer, assigned)
+    }
+
     /// After some time without misfortune, asks whether all is well. librdkafka tells of a lasting refusal only once.
     fn look_again(&mut self, consumer: &BaseConsumer<Context>) {
         if self.trouble_at.is_none_or(|at| at.elapsed() < LOOK_AGAIN) {
             return;
         }
-        match self.settings.look(consumer) {
+        match self.look(consumer) {
             Ok(()) => {
                 self.trouble_at = None;
                 self.tell(Notice::Recovered);

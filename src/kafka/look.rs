@@ -1,5 +1,7 @@
 //! Whether Kafka lets a stream work at present: what ends a hold for Kafka's reasons.
 
+use std::collections::BTreeSet;
+
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -11,18 +13,25 @@ use super::settings::ConsumerSettings;
 use crate::ffi::{self, Doing};
 
 impl ConsumerSettings {
-    /// Every topic is there and may be read, and the group answers.
+    /// Every topic is there and may be read, and the group answers. `assigned`: the topics of our partitions; of those
+    /// that a pattern matches no more is known.
     ///
     /// # Errors
     /// The first thing that is not well.
-    pub(super) fn look(&self, consumer: &BaseConsumer<Context>) -> KafkaResult<()> {
+    pub(super) fn look<'a>(
+        &'a self,
+        consumer: &BaseConsumer<Context>,
+        assigned: impl Iterator<Item = &'a str>,
+    ) -> KafkaResult<()> {
+        let named = self.topics.iter().map(String::as_str);
+        let named = named.filter(|topic| !topic.starts_with('^'));
         let mut list = TopicPartitionList::new();
-        for topic in self.topics.iter().filter(|topic| !topic.starts_with('^')) {
+        for topic in named.chain(assigned).collect::<BTreeSet<&str>>() {
             there(consumer, topic)?;
             list.add_partition(topic, 0);
         }
         if list.count() == 0 {
-            // A pattern: the group is asked about a partition that nobody has.
+            // A pattern that matches nothing yet: the group is asked about a partition that nobody has.
             list.add_partition(&self.group, 0);
         }
         consumer.committed_offsets(list, ASK)?;

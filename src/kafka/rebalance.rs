@@ -31,6 +31,8 @@ impl Poller {
             Err(error) => {
                 self.prepare_at = Instant::now() + PREPARE_AGAIN;
                 self.unprepared = Some(partitions);
+                // A commit that is refused looks like none. What the broker lets us do says why.
+                let error = self.look(consumer).err().unwrap_or(error);
                 let trouble = code_of(&error).map_or(Trouble::Other, Trouble::of);
                 self.trouble(trouble, error.to_string());
             }

@@ -2,10 +2,12 @@
 //! the order of the steps is the page's.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 
+pub(crate) use crate::clock::epoch_ms as now_ms;
+use crate::clock::epoch_seconds;
 use crate::config::Mode;
 use crate::delivery::hold::{HoldReason, KafkaFault};
 use crate::delivery::pacer::Pacer;
@@ -82,17 +84,9 @@ pub struct Stream {
     pub(super) letter_outage: Outage,
 }
 
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 /// Seconds since 1970, rounded down: an `iat` is never ahead of the machine's clock.
 pub(super) fn now() -> Timestamp {
-    Timestamp::from_secs(now_ms() / 1000)
+    Timestamp::from_secs(epoch_seconds())
 }
 
 impl Stream {

@@ -12,8 +12,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::canonical::CanonicalSubject;
 use super::event::EventType;
-use super::subject::CanonicalSubject;
 
 /// First part of every hash. A new scheme gets a new name and lives beside this one.
 const SCHEME: &str = "setbridge-jti-1";

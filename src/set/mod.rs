@@ -5,6 +5,7 @@
 //! types are built, so that a token that exists can be signed. This module must never import
 //! anything else of setbridge, read a clock or do I/O.
 
+mod canonical;
 mod event;
 mod jti;
 mod subject;
@@ -13,14 +14,13 @@ mod timestamp;
 mod token;
 mod words;
 
+pub use canonical::{CanonicalSubject, SubjectKey};
 pub use event::{
     EventType, Field, FieldFault, FieldKind, FieldValue, FieldValues, IdentifierChanged,
     SecurityEvent, UserRiskChange,
 };
 pub use jti::{Jti, JtiParts, JtiPrefix};
-pub use subject::{
-    CanonicalSubject, ComplexMember, ComplexSubject, NonEmpty, SimpleSubject, Subject, SubjectKey,
-};
+pub use subject::{ComplexMember, ComplexSubject, NonEmpty, SimpleSubject, Subject};
 pub use text::{AcctUri, DidUrl, EmailAddress, IpText, PhoneNumber, Text, TextFault, UriText};
 pub use timestamp::Timestamp;
 pub use token::{Profile, SecurityEventToken};

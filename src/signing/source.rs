@@ -50,9 +50,18 @@ impl KeySource {
     /// # Errors
     /// [`KeyError`]: the file, its form, its kind of key, its size, or its `kid`.
     pub fn load(&self) -> Result<SigningKey, KeyError> {
+        let (pair, kid) = self.load_pair()?;
+        SigningKey::new(pair, kid, &self.path)
+    }
+
+    /// The RSA key alone, for what is no SET, and the `kid` that it is given here or in the file.
+    ///
+    /// # Errors
+    /// As for [`Self::load`], without the `kid`.
+    pub(crate) fn load_pair(&self) -> Result<(KeyPair, Option<String>), KeyError> {
         let file = read(&self.path)?;
         let (pair, own_kid) = parse(&self.path, &file)?;
-        SigningKey::new(pair, self.kid.clone().or(own_kid), &self.path)
+        Ok((pair, self.kid.clone().or(own_kid)))
     }
 }
 

@@ -5,14 +5,14 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use super::{
     Backend, Decided, Facts, Flushed, Handover, Question, Reply, StateError, StateStats,
     memory::MemoryStream, sqlite::SqliteStore,
 };
-use crate::set::Timestamp;
+use crate::{clock::epoch_seconds, set::Timestamp};
 
 /// Where the state is kept, and for how long a delivered jti is remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +39,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The machine's clock.
 pub fn system_clock() -> Clock {
-    Arc::new(|| {
-        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let seconds = since_1970.map_or(0, |since| since.as_secs());
-        Timestamp::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX))
-    })
+    Arc::new(|| Timestamp::from_secs(epoch_seconds()))
 }
 
 /// The state of all streams of the process.

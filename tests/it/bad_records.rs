@@ -8,6 +8,7 @@ use crate::support::bridge::Bridge;
 use crate::support::broker::{Broker, brokers};
 use crate::support::configuration::{Configuration, receiver, record, risk};
 use crate::support::fresh;
+use crate::support::one_stream::OneStream;
 use crate::support::receipts::{dead_letters, taken};
 use crate::support::wire::{ANSWER, Message, Seen};
 
@@ -57,11 +58,8 @@ fn poison() -> Vec<(Vec<u8>, &'static str, &'static str)> {
 #[tokio::test]
 async fn poison_is_a_dead_letter_and_the_next_record_is_delivered() {
     for broker in brokers() {
-        let (topic, wire) = (fresh("detections"), broker.wire());
-        broker.create_source(&topic, 1, &["okta"]).await;
-        let org = receiver().await;
-        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-        let mut bridge = Bridge::start(&configuration).await;
+        let one = OneStream::on(&broker, 1).await;
+        let mut bridge = one.start().await;
         let poison = poison();
         let records = poison.iter().zip(0..).map(|((value, _, _), n)| {
             Message::new(value.clone())
@@ -72,14 +70,13 @@ async fn poison_is_a_dead_letter_and_the_next_record_is_delivered() {
                 .timestamp_ms(1_750_000_000_000 + n)
         });
         let good = record(&risk("good", "good@example.com", "high"));
-        wire.produce_all(&topic, records.chain([good])).await;
+        one.produce(records.chain([good])).await;
         let count = poison.len() as i64 + 1;
-        wire.wait_committed(&configuration.group("okta"), &topic, count, ANSWER)
-            .await;
+        one.all_committed(count).await;
 
-        assert_eq!(taken(&org).len(), 1, "{}", broker.name());
-        assert_eq!(org.tally().requests, 1, "nothing raw was pushed");
-        let mut letters = dead_letters(wire, &topic, "okta").await;
+        assert_eq!(taken(&one.org).len(), 1, "{}", broker.name());
+        assert_eq!(one.org.tally().requests, 1, "nothing raw was pushed");
+        let mut letters = one.dead_letters().await;
         assert_eq!(letters.len(), poison.len(), "{}", broker.name());
         letters.sort_by_key(offset_of);
         for ((offset, letter), (value, stage, reason)) in (0_i64..).zip(&letters).zip(&poison) {
@@ -88,7 +85,7 @@ async fn poison_is_a_dead_letter_and_the_next_record_is_delivered() {
             let mut expected = vec![
                 ("version", env!("CARGO_PKG_VERSION").to_owned()),
                 ("stream", "okta".to_owned()),
-                ("origin-topic", topic.clone()),
+                ("origin-topic", one.topic.clone()),
                 ("origin-partition", "0".to_owned()),
                 ("origin-offset", offset.to_string()),
                 (
@@ -181,23 +178,19 @@ async fn one_bad_element_is_a_dead_letter_of_its_own_and_the_others_go() {
         ),
     ];
     for broker in brokers() {
-        let (topic, wire) = (fresh("detections"), broker.wire());
-        broker.create_source(&topic, 1, &["okta"]).await;
-        let org = receiver().await;
-        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-        let mut bridge = Bridge::start(&configuration).await;
+        let one = OneStream::on(&broker, 1).await;
+        let mut bridge = one.start().await;
         let records = cases.iter().map(|(value, _, _)| {
             let key = sha256_hex(value.as_bytes());
             Message::new(value.as_str()).key(key)
         });
         let last = record(&risk("good", "good@example.com", "high"));
-        wire.produce_all(&topic, records.chain([last])).await;
-        wire.wait_committed(&configuration.group("okta"), &topic, 4, ANSWER)
-            .await;
+        one.produce(records.chain([last])).await;
+        one.all_committed(4).await;
 
         let name = broker.name();
-        assert_eq!(taken(&org).len(), 7, "{name}");
-        let mut letters = dead_letters(wire, &topic, "okta").await;
+        assert_eq!(taken(&one.org).len(), 7, "{name}");
+        let mut letters = one.dead_letters().await;
         letters.sort_by_key(offset_of);
         assert_eq!(letters.len(), 3, "{name}");
         for (letter, (value, element, (place, reason))) in letters.iter().zip(&cases) {
@@ -219,23 +212,19 @@ async fn one_bad_element_is_a_dead_letter_of_its_own_and_the_others_go() {
 #[tokio::test]
 async fn tombstones_and_empty_arrays_settle_without_a_dead_letter() {
     for broker in brokers() {
-        let (topic, wire) = (fresh("detections"), broker.wire());
-        broker.create_source(&topic, 1, &["okta"]).await;
-        let org = receiver().await;
-        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-        let mut bridge = Bridge::start(&configuration).await;
+        let one = OneStream::on(&broker, 1).await;
+        let mut bridge = one.start().await;
         let tombstone = Message::tombstone().key("a@example.com");
         let empty = Message::new("[]").key("b@example.com");
-        wire.produce_all(&topic, [tombstone, empty]).await;
-        wire.wait_committed(&configuration.group("okta"), &topic, 2, ANSWER)
-            .await;
+        one.produce([tombstone, empty]).await;
+        one.all_committed(2).await;
         let metrics = bridge.metrics().await;
         let stream = [("stream", "okta")];
         let sum = |name: &str| metrics.sum(name, &stream);
         assert_eq!(sum("setbridge_tombstones_total"), 1.0, "{}", broker.name());
         assert_eq!(sum("setbridge_dead_letters_total"), 0.0);
-        assert_eq!(org.tally().requests, 0);
-        assert_eq!(dead_letters(wire, &topic, "okta").await, []);
+        assert_eq!(one.org.tally().requests, 0);
+        assert_eq!(one.dead_letters().await, []);
         bridge.drain().await;
     }
 }
@@ -244,19 +233,15 @@ async fn tombstones_and_empty_arrays_settle_without_a_dead_letter() {
 async fn a_bad_record_alone_is_a_dead_letter_when_its_wait_is_over() {
     // Nobody's success explains the fault, so the mapping guard waits: 30 s, which are not configurable.
     let broker = &brokers()[0];
-    let (topic, wire) = (fresh("detections"), broker.wire());
-    broker.create_source(&topic, 1, &["okta"]).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-    let mut bridge = Bridge::start(&configuration).await;
-    wire.produce(&topic, Message::new("{broken").key("a")).await;
+    let one = OneStream::on(broker, 1).await;
+    let mut bridge = one.start().await;
+    one.produce([Message::new("{broken").key("a")]).await;
     let labels = [("stream", "okta"), ("reason", "invalid_json")];
     let name = "setbridge_dead_letters_total";
     bridge
         .metric_within(Duration::from_secs(90), name, &labels, |sum| sum == 1.0)
         .await;
-    wire.wait_committed(&configuration.group("okta"), &topic, 1, ANSWER)
-        .await;
+    one.all_committed(1).await;
     bridge.drain().await;
 }
 

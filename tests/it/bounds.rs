@@ -7,9 +7,10 @@ use jsonwebtoken::jwk::JwkSet;
 use serde_json::Value;
 use setbridge::okta::simulator::{JwksSource, Reply, Simulator, SimulatorSettings};
 
-use crate::support::bridge::Bridge;
+use crate::support::bridge::{Bridge, SOON};
 use crate::support::broker::{apache, brokers};
 use crate::support::configuration::{Configuration, ISSUER, receiver, record, user};
+use crate::support::exposition::Exposition;
 use crate::support::fresh;
 use crate::support::numbered::{all_taken, number_of, numbered};
 
@@ -56,23 +57,32 @@ async fn a_long_backlog_while_the_receiver_is_down_is_bounded() {
     bridge
         .metric("setbridge_partitions_paused", &stream, |n| n == 4.0)
         .await;
-    // Longer than a member may be silent.
-    let until = Instant::now() + Duration::from_secs(9);
-    while Instant::now() < until {
-        let metrics = bridge.metrics().await;
+    let bounded = |metrics: &Exposition| {
         // One SET may be made when the room is full of records.
         assert!(metrics.sum("setbridge_unsettled_sets", &stream) <= 1001.0);
         assert!(metrics.sum("setbridge_uncommitted_records", &stream) <= 2000.0);
         let resident = bridge.resident_bytes();
         assert!(resident < 200 << 20, "{resident} bytes");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    };
+    // Paused for longer than a member may be silent.
+    let oldest = "setbridge_oldest_unsettled_seconds";
+    bridge
+        .watch(SOON, oldest, |metrics| {
+            bounded(metrics);
+            metrics.sum(oldest, &stream) > 9.0
+        })
+        .await;
     assert_eq!(bridge.get("/livez").await.0, 200);
     org.recover();
-    let committed = i64::try_from(BACKLOG).unwrap();
-    let deadline = Duration::from_secs(240);
-    wire.wait_committed(&group, &topic, committed, deadline)
+    let outcomes = "setbridge_outcomes_total";
+    bridge
+        .watch(Duration::from_secs(240), outcomes, |metrics| {
+            bounded(metrics);
+            metrics.sum(outcomes, &stream) == BACKLOG as f64
+        })
         .await;
+    let committed = i64::try_from(BACKLOG).unwrap();
+    wire.wait_committed(&group, &topic, committed, SOON).await;
     let metrics = bridge.metrics().await;
     let lost = [("kind", "lost")];
     assert_eq!(metrics.sum("setbridge_rebalances_total", &lost), 0.0);

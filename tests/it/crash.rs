@@ -3,35 +3,13 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use setbridge::okta::simulator::{Received, Reply, Simulator};
+use setbridge::okta::simulator::{Received, Reply};
 
-use crate::support::bridge::{Bridge, SOON};
+use crate::support::bridge::Bridge;
 use crate::support::broker::{Broker, brokers};
-use crate::support::configuration::{Configuration, receiver, record, risk, user};
-use crate::support::fresh;
+use crate::support::configuration::{record, risk, user};
 use crate::support::numbered::{all_taken, assert_whole_and_in_order, numbered, wave};
-use crate::support::wire::Wire;
-
-struct Set {
-    wire: Wire,
-    topic: String,
-    org: Simulator,
-    configuration: Configuration,
-}
-
-/// One partition, so that offsets are the order of producing.
-async fn set_up(broker: &Broker) -> Set {
-    let topic = fresh("detections");
-    broker.create_topic(&topic, 1).await;
-    broker.create_topic(&format!("{topic}.okta.dlq"), 1).await;
-    let org = receiver().await;
-    Set {
-        wire: broker.wire().clone(),
-        configuration: Configuration::new(broker.wire()).stream("okta", &topic, &org),
-        topic,
-        org,
-    }
-}
+use crate::support::one_stream::OneStream;
 
 fn is_about(claims: &Value, who: &str, level: &str) -> bool {
     let text = claims.to_string();
@@ -50,38 +28,36 @@ fn previous_level(received: &Received) -> Value {
 
 /// The receiver has taken the SET and answered, but the process dies before it has read the answer.
 async fn killed_between_the_answer_and_the_store(broker: &Broker, sqlite: bool) {
-    let mut set = set_up(broker).await;
+    let mut one = OneStream::on(broker, 1).await;
     let mut before = 0;
     if sqlite {
-        set.configuration = set.configuration.sqlite();
+        one = one.sqlite();
     }
-    let mut bridge = Bridge::start(&set.configuration).await;
+    let mut bridge = one.start().await;
     if sqlite {
         // A level that the crash must not lose.
         let low = record(&risk("1", &user(1), "low"));
-        set.wire.produce(&set.topic, low).await;
+        one.produce([low]).await;
         before = 1;
-        let group = set.configuration.group("okta");
-        set.wire.wait_committed(&group, &set.topic, 1, SOON).await;
+        one.all_committed(1).await;
     }
     let late = Reply::Judge.after(Duration::from_secs(1));
-    set.org
+    one.org
         .answer_when(Some(1), |claims| is_about(claims, "user001", "high"), late);
     let high = record(&risk("2", &user(1), "high"));
-    set.wire.produce(&set.topic, high).await;
+    one.produce([high]).await;
     let in_flight = [("stream", "okta")];
     bridge
         .metric("setbridge_requests_in_flight", &in_flight, |n| n == 1.0)
         .await;
     bridge.stop();
-    all_taken(&set.org, before + 1, || bridge.log_text()).await;
+    all_taken(&one.org, before + 1, || bridge.log_text()).await;
     bridge.crash().await;
-    let mut again = Bridge::start(&set.configuration).await;
+    let mut again = one.start().await;
     again.outcomes("okta", "delivered", 1).await;
-    let group = set.configuration.group("okta");
     let all = i64::try_from(before + 1).expect("a few");
-    set.wire.wait_committed(&group, &set.topic, all, SOON).await;
-    set.org.log(|log| {
+    one.all_committed(all).await;
+    one.org.log(|log| {
         let sent: Vec<_> = log.received.iter().skip(before).collect();
         assert_eq!(sent.len(), 2, "{}", broker.name());
         assert!(sent[0].taken && sent[1].repeat);
@@ -110,15 +86,14 @@ async fn killed_between_the_answer_and_the_store_with_memory() {
 #[tokio::test]
 async fn what_was_decided_stays_decided_after_a_crash() {
     for broker in brokers() {
-        let mut set = set_up(&broker).await;
-        set.configuration = set.configuration.sqlite();
-        let mut bridge = Bridge::start(&set.configuration).await;
+        let one = OneStream::on(&broker, 1).await.sqlite();
+        let mut bridge = one.start().await;
         let (open, judged, other) = (user(1), user(2), user(3));
-        let never = set
+        let never = one
             .org
             .answer_when(None, |c| c.to_string().contains("user001"), Reply::Never);
         let refusal = Reply::refusal("invalid_request", "this one never");
-        set.org
+        one.org
             .answer_when(None, |c| is_about(c, "user002", "high"), refusal);
         // The first acceptance proves the set-up; the second one frees the refused SET from the guard.
         for detection in [
@@ -127,7 +102,7 @@ async fn what_was_decided_stays_decided_after_a_crash() {
             risk("2", &judged, "high"),
             risk("3", &judged, "low"),
         ] {
-            set.wire.produce(&set.topic, record(&detection)).await;
+            one.produce([record(&detection)]).await;
         }
         bridge.outcomes("okta", "delivered", 1).await;
         let refused = [("stream", "okta"), ("verdict", "refused")];
@@ -135,7 +110,7 @@ async fn what_was_decided_stays_decided_after_a_crash() {
             .metric("setbridge_push_attempts_total", &refused, |n| n >= 1.0)
             .await;
         let releases = record(&risk("4", &other, "high"));
-        set.wire.produce(&set.topic, releases).await;
+        one.produce([releases]).await;
         bridge.outcomes("okta", "dead_lettered", 1).await;
         bridge.outcomes("okta", "delivered", 3).await;
         // Settled means durable: only the open one is not.
@@ -144,21 +119,20 @@ async fn what_was_decided_stays_decided_after_a_crash() {
                 n == 1.0
             })
             .await;
-        let group = set.configuration.group("okta");
-        set.wire.wait_committed(&group, &set.topic, 1, SOON).await;
+        one.all_committed(1).await;
         bridge.crash().await;
-        set.org.withdraw(never);
-        set.org.clear_log();
-        let mut again = Bridge::start(&set.configuration).await;
-        set.wire.wait_committed(&group, &set.topic, 5, SOON).await;
+        one.org.withdraw(never);
+        one.org.clear_log();
+        let mut again = one.start().await;
+        one.all_committed(5).await;
         again.outcomes("okta", "already_decided", 1).await;
         again.outcomes("okta", "duplicate", 2).await;
-        let sent: Vec<_> = set
+        let sent: Vec<_> = one
             .org
             .log(|log| log.received.iter().map(|r| r.claims.clone()).collect());
         assert_eq!(sent.len(), 1, "{}: {sent:?}", broker.name());
         assert!(is_about(sent[0].as_ref().unwrap(), "user001", "high"));
-        let letters = set.wire.read_all(&format!("{}.okta.dlq", set.topic)).await;
+        let letters = one.wire.read_all(&format!("{}.okta.dlq", one.topic)).await;
         assert_eq!(letters.len(), 1);
         again.drain().await;
     }
@@ -167,24 +141,22 @@ async fn what_was_decided_stays_decided_after_a_crash() {
 #[tokio::test]
 async fn a_clean_restart_sends_nothing_twice() {
     for broker in brokers() {
-        let mut set = set_up(&broker).await;
-        set.configuration = set.configuration.sqlite();
-        let mut bridge = Bridge::start(&set.configuration).await;
-        set.wire.produce_all(&set.topic, wave(10, 0..5)).await;
-        all_taken(&set.org, 20, || bridge.log_text()).await;
+        let one = OneStream::on(&broker, 1).await.sqlite();
+        let mut bridge = one.start().await;
+        one.produce(wave(10, 0..5)).await;
+        all_taken(&one.org, 20, || bridge.log_text()).await;
         bridge.drain().await;
-        let mut again = Bridge::start(&set.configuration).await;
-        all_taken(&set.org, 50, || again.log_text()).await;
+        let mut again = one.start().await;
+        all_taken(&one.org, 50, || again.log_text()).await;
         // The producer sends some of them once more.
-        set.wire.produce_all(&set.topic, wave(10, 3..5)).await;
-        set.wire.produce_all(&set.topic, wave(10, 5..6)).await;
-        all_taken(&set.org, 60, || again.log_text()).await;
-        let group = set.configuration.group("okta");
-        set.wire.wait_committed(&group, &set.topic, 80, SOON).await;
+        one.produce(wave(10, 3..5)).await;
+        one.produce(wave(10, 5..6)).await;
+        all_taken(&one.org, 60, || again.log_text()).await;
+        one.all_committed(80).await;
         again.outcomes("okta", "duplicate", 20).await;
-        assert_eq!(set.org.tally().requests, 60, "{}", broker.name());
-        assert_whole_and_in_order(&set.org, 10, 6);
-        set.org.log(|log| {
+        assert_eq!(one.org.tally().requests, 60, "{}", broker.name());
+        assert_whole_and_in_order(&one.org, 10, 6);
+        one.org.log(|log| {
             for received in log.taken() {
                 let (who, number) = crate::support::numbered::number_of(received);
                 let before = number
@@ -201,21 +173,20 @@ async fn a_clean_restart_sends_nothing_twice() {
 #[tokio::test]
 async fn one_process_for_one_state_file() {
     let broker = brokers().remove(0);
-    let mut set = set_up(&broker).await;
-    set.configuration = set.configuration.sqlite();
-    let mut first = Bridge::start(&set.configuration).await;
-    let refused = Bridge::try_start(&set.configuration).await.err();
+    let one = OneStream::on(&broker, 1).await.sqlite();
+    let mut first = one.start().await;
+    let refused = Bridge::try_start(&one.configuration).await.err();
     let refused = refused.expect("the file is in use");
     assert_eq!(refused.code, Some(74));
     assert!(refused.log.contains("another process"), "{}", refused.log);
     first.drain().await;
-    let file = set.configuration.folder().join("state.sqlite");
+    let file = one.configuration.folder().join("state.sqlite");
     let newer = rusqlite::Connection::open(&file).expect("a SQLite file");
     newer
         .pragma_update(None, "user_version", 1_000_000)
         .expect("a version");
     drop(newer);
-    let refused = Bridge::try_start(&set.configuration).await.err();
+    let refused = Bridge::try_start(&one.configuration).await.err();
     let refused = refused.expect("nobody knows that schema");
     assert_eq!(refused.code, Some(74));
     assert!(

@@ -6,6 +6,7 @@ use crate::support::bridge::Bridge;
 use crate::support::broker::brokers;
 use crate::support::configuration::{Configuration, receiver, record, risk, user};
 use crate::support::fresh;
+use crate::support::one_stream::OneStream;
 use crate::support::receipts::{answered, dead_letters, is_about, requests, taken};
 use crate::support::wire::{ANSWER, Message};
 
@@ -20,42 +21,35 @@ fn no() -> Reply {
 #[tokio::test]
 async fn refusals_hold_before_the_first_acceptance_and_are_dead_letters_after_it() {
     for broker in brokers() {
-        let (topic, wire, name) = (fresh("detections"), broker.wire(), broker.name());
-        broker.create_source(&topic, 1, &["okta"]).await;
-        let org = receiver().await;
-        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-        org.answer_when(None, |claims| is_about(claims, "bad"), no());
-        let mut bridge = Bridge::start(&configuration).await;
+        let one = OneStream::on(&broker, 1).await;
+        let name = one.name;
+        one.org
+            .answer_when(None, |claims| is_about(claims, "bad"), no());
+        let mut bridge = one.start().await;
 
-        wire.produce(&topic, detection("1", "bad-1@example.com"))
-            .await;
+        one.produce([detection("1", "bad-1@example.com")]).await;
         bridge.held("okta", Some("refusals")).await;
-        answered(&org, 3).await;
-        assert_eq!(dead_letters(wire, &topic, "okta").await, [], "{name}");
+        answered(&one.org, 3).await;
+        assert_eq!(one.dead_letters().await, [], "{name}");
 
         // The first acceptance proves the set-up; the refused one is judged again, by what it is.
-        wire.produce(&topic, detection("2", "good-1@example.com"))
-            .await;
+        one.produce([detection("2", "good-1@example.com")]).await;
         bridge.outcomes("okta", "delivered", 1).await;
         bridge.held("okta", None).await;
-        wire.produce(&topic, detection("3", "good-2@example.com"))
-            .await;
+        one.produce([detection("3", "good-2@example.com")]).await;
         bridge.outcomes("okta", "delivered", 2).await;
         bridge.outcomes("okta", "dead_lettered", 1).await;
 
         // From now on a single refusal waits only for the next acceptance.
-        org.clear_log();
-        wire.produce(&topic, detection("4", "bad-2@example.com"))
-            .await;
-        answered(&org, 1).await;
-        wire.produce(&topic, detection("5", "good-3@example.com"))
-            .await;
+        one.org.clear_log();
+        one.produce([detection("4", "bad-2@example.com")]).await;
+        answered(&one.org, 1).await;
+        one.produce([detection("5", "good-3@example.com")]).await;
         bridge.outcomes("okta", "dead_lettered", 2).await;
-        wire.wait_committed(&configuration.group("okta"), &topic, 5, ANSWER)
-            .await;
+        one.all_committed(5).await;
 
-        let refused = requests(&org).remove(0);
-        let letters = dead_letters(wire, &topic, "okta").await;
+        let refused = requests(&one.org).remove(0);
+        let letters = one.dead_letters().await;
         assert_eq!(letters.len(), 2, "{name}");
         let last = &letters[1];
         let header = |name: &str| last.header(&format!("setbridge-{name}"));
@@ -77,30 +71,26 @@ async fn refusals_hold_before_the_first_acceptance_and_are_dead_letters_after_it
 #[tokio::test]
 async fn ten_subjects_refused_in_a_row_hold_and_nothing_is_a_dead_letter() {
     for broker in brokers() {
-        let (topic, wire, name) = (fresh("detections"), broker.wire(), broker.name());
-        broker.create_source(&topic, 1, &["okta"]).await;
-        let org = receiver().await;
-        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-        let mut bridge = Bridge::start(&configuration).await;
-        wire.produce(&topic, detection("first", "first@example.com"))
-            .await;
+        let one = OneStream::on(&broker, 1).await;
+        let name = one.name;
+        let mut bridge = one.start().await;
+        one.produce([detection("first", "first@example.com")]).await;
         bridge.outcomes("okta", "delivered", 1).await;
 
-        org.answer_when(None, |_| true, no());
+        one.org.answer_when(None, |_| true, no());
         let detections = (0..12).map(|n| detection(&n.to_string(), &user(n)));
-        wire.produce_all(&topic, detections).await;
+        one.produce(detections).await;
         bridge.held("okta", Some("refusals")).await;
-        let asked = org.tally().requests as usize;
-        answered(&org, asked + 3).await;
-        assert_eq!(dead_letters(wire, &topic, "okta").await, [], "{name}");
+        let asked = one.org.tally().requests as usize;
+        answered(&one.org, asked + 3).await;
+        assert_eq!(one.dead_letters().await, [], "{name}");
 
-        org.recover();
+        one.org.recover();
         bridge.outcomes("okta", "delivered", 13).await;
         bridge.held("okta", None).await;
-        assert_eq!(taken(&org).len(), 13, "{name}");
-        assert_eq!(dead_letters(wire, &topic, "okta").await, [], "{name}");
-        wire.wait_committed(&configuration.group("okta"), &topic, 13, ANSWER)
-            .await;
+        assert_eq!(taken(&one.org).len(), 13, "{name}");
+        assert_eq!(one.dead_letters().await, [], "{name}");
+        one.all_committed(13).await;
         bridge.drain().await;
     }
 }
@@ -108,44 +98,36 @@ async fn ten_subjects_refused_in_a_row_hold_and_nothing_is_a_dead_letter() {
 #[tokio::test]
 async fn a_set_that_always_holds_is_a_dead_letter_after_its_second_chance() {
     let broker = &brokers()[0];
-    let (topic, wire) = (fresh("detections"), broker.wire());
-    broker.create_source(&topic, 1, &["okta"]).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-    let mut bridge = Bridge::start(&configuration).await;
-    org.answer_when(None, |claims| is_about(claims, "bad"), Reply::status(400));
-    wire.produce(&topic, detection("0", "bad@example.com"))
-        .await;
+    let one = OneStream::on(broker, 1).await;
+    let mut bridge = one.start().await;
+    one.org
+        .answer_when(None, |claims| is_about(claims, "bad"), Reply::status(400));
+    one.produce([detection("0", "bad@example.com")]).await;
     for n in 1..=2 {
         bridge.held("okta", Some("refusals")).await;
-        wire.produce(&topic, detection(&n.to_string(), &user(n)))
-            .await;
+        one.produce([detection(&n.to_string(), &user(n))]).await;
         bridge.outcomes("okta", "delivered", n as u64).await;
     }
     bridge.outcomes("okta", "dead_lettered", 1).await;
     bridge.held("okta", None).await;
     let holds = ("setbridge_stream_holds_total", [("reason", "refusals")]);
     bridge.metric(holds.0, &holds.1, |sum| sum == 2.0).await;
-    wire.wait_committed(&configuration.group("okta"), &topic, 3, ANSWER)
-        .await;
+    one.all_committed(3).await;
     bridge.drain().await;
 }
 
 #[tokio::test]
 async fn a_400_without_a_readable_body_holds_at_once() {
     let broker = &brokers()[0];
-    let (topic, wire) = (fresh("detections"), broker.wire());
-    broker.create_source(&topic, 1, &["okta"]).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-    let mut bridge = Bridge::start(&configuration).await;
-    wire.produce(&topic, detection("1", "a@example.com")).await;
+    let one = OneStream::on(broker, 1).await;
+    let mut bridge = one.start().await;
+    one.produce([detection("1", "a@example.com")]).await;
     bridge.outcomes("okta", "delivered", 1).await;
-    org.answer_when(None, |_| true, Reply::status(400));
-    wire.produce(&topic, detection("2", "b@example.com")).await;
+    one.org.answer_when(None, |_| true, Reply::status(400));
+    one.produce([detection("2", "b@example.com")]).await;
     bridge.held("okta", Some("refusals")).await;
-    assert_eq!(dead_letters(wire, &topic, "okta").await, []);
-    org.recover();
+    assert_eq!(one.dead_letters().await, []);
+    one.org.recover();
     bridge.outcomes("okta", "delivered", 2).await;
     bridge.held("okta", None).await;
     bridge.drain().await;
@@ -154,24 +136,20 @@ async fn a_400_without_a_readable_body_holds_at_once() {
 #[tokio::test]
 async fn a_refused_set_is_a_dead_letter_when_nobody_is_accepted_for_long_enough() {
     let broker = &brokers()[0];
-    let (topic, wire) = (fresh("detections"), broker.wire());
-    broker.create_source(&topic, 1, &["okta"]).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire)
-        .stream("okta", &topic, &org)
+    let one = OneStream::on(broker, 1)
+        .await
         .set("streams.0.guard.refusals.wait", "1s");
-    let mut bridge = Bridge::start(&configuration).await;
-    wire.produce(&topic, detection("1", "a@example.com")).await;
+    let mut bridge = one.start().await;
+    one.produce([detection("1", "a@example.com")]).await;
     bridge.outcomes("okta", "delivered", 1).await;
-    org.answer_when(None, |claims| is_about(claims, "bad"), no());
-    wire.produce(&topic, detection("2", "bad@example.com"))
-        .await;
+    one.org
+        .answer_when(None, |claims| is_about(claims, "bad"), no());
+    one.produce([detection("2", "bad@example.com")]).await;
     bridge.outcomes("okta", "dead_lettered", 1).await;
     let metrics = bridge.metrics().await;
     assert_eq!(metrics.sum("setbridge_stream_holds_total", &[]), 0.0);
-    assert_eq!(org.tally().requests, 2);
-    wire.wait_committed(&configuration.group("okta"), &topic, 2, ANSWER)
-        .await;
+    assert_eq!(one.org.tally().requests, 2);
+    one.all_committed(2).await;
     bridge.drain().await;
 }
 
@@ -221,32 +199,28 @@ async fn with_the_guard_off_each_refusal_is_a_dead_letter_at_once() {
 #[tokio::test]
 async fn a_hundred_bad_records_of_ten_keys_hold_the_mapping() {
     for broker in brokers() {
-        let (topic, wire, name) = (fresh("detections"), broker.wire(), broker.name());
-        broker.create_source(&topic, 1, &["okta"]).await;
-        let org = receiver().await;
-        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+        let one = OneStream::on(&broker, 1).await;
+        let name = one.name;
         let bad = (0..120).map(|n| {
             let detection = risk(&n.to_string(), &user(n % 10), "purple");
             record(&detection)
         });
-        wire.produce_all(&topic, bad).await;
-        let mut bridge = Bridge::start(&configuration).await;
+        one.produce(bad).await;
+        let mut bridge = one.start().await;
         bridge.held("okta", Some("mapping_suspect")).await;
-        assert_eq!(dead_letters(wire, &topic, "okta").await, [], "{name}");
+        assert_eq!(one.dead_letters().await, [], "{name}");
         assert_eq!(bridge.get("/readyz").await.0, 200, "{name}");
-        let group = configuration.group("okta");
-        let committed = wire.committed(&group, &topic).await;
-        assert_eq!(committed.values().sum::<i64>(), 0, "{name}");
+        assert_eq!(one.committed().await, 0, "{name}");
         bridge.drain().await;
-        assert_eq!(dead_letters(wire, &topic, "okta").await, [], "{name}");
+        assert_eq!(one.dead_letters().await, [], "{name}");
 
         // The operator looked: the records are bad indeed.
-        let off = configuration.set("streams.0.guard.records.enabled", false);
-        let mut bridge = Bridge::start(&off).await;
-        wire.wait_committed(&group, &topic, 120, ANSWER).await;
-        let letters = dead_letters(wire, &topic, "okta").await;
+        let one = one.set("streams.0.guard.records.enabled", false);
+        let mut bridge = one.start().await;
+        one.all_committed(120).await;
+        let letters = one.dead_letters().await;
         assert_eq!(letters.len(), 120, "{name}");
-        assert_eq!(org.tally().requests, 0, "{name}");
+        assert_eq!(one.org.tally().requests, 0, "{name}");
         bridge.drain().await;
     }
 }
@@ -254,20 +228,16 @@ async fn a_hundred_bad_records_of_ten_keys_hold_the_mapping() {
 #[tokio::test]
 async fn bad_records_of_one_key_alone_never_hold_the_mapping() {
     let broker = &brokers()[0];
-    let (topic, wire) = (fresh("detections"), broker.wire());
-    broker.create_source(&topic, 1, &["okta"]).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+    let one = OneStream::on(broker, 1).await;
     let bad = (0..150).map(|n| record(&risk(&n.to_string(), &user(1), "purple")));
     let good = detection("good", &user(2));
-    wire.produce_all(&topic, bad.chain([good])).await;
-    let mut bridge = Bridge::start(&configuration).await;
-    wire.wait_committed(&configuration.group("okta"), &topic, 151, ANSWER)
-        .await;
+    one.produce(bad.chain([good])).await;
+    let mut bridge = one.start().await;
+    one.all_committed(151).await;
     let metrics = bridge.metrics().await;
     assert_eq!(metrics.sum("setbridge_stream_holds_total", &[]), 0.0);
-    assert_eq!(dead_letters(wire, &topic, "okta").await.len(), 150);
-    assert_eq!(taken(&org).len(), 1);
+    assert_eq!(one.dead_letters().await.len(), 150);
+    assert_eq!(taken(&one.org).len(), 1);
     bridge.drain().await;
 }
 
@@ -299,19 +269,16 @@ async fn what_a_rule_filters_does_not_prove_the_mapping() {
 #[tokio::test]
 async fn a_suspect_mapping_is_tried_again_although_the_room_is_full() {
     let broker = &brokers()[0];
-    let (topic, wire) = (fresh("detections"), broker.wire());
-    broker.create_source(&topic, 1, &["okta"]).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire)
-        .stream("okta", &topic, &org)
+    let one = OneStream::on(broker, 1)
+        .await
         .set("limits.max_requests_in_flight", 4)
         .set("limits.max_unsettled", 20)
         .set("streams.0.guard.records.faults", 20)
         .set("streams.0.guard.records.keys", 10);
     let bad = (0..23).map(|n| record(&risk(&format!("bad-{n}"), &user(n), "purple")));
     let good = (0..60).map(|n| detection(&format!("good-{n}"), &user(n)));
-    wire.produce_all(&topic, bad.chain(good)).await;
-    let mut bridge = Bridge::start(&configuration).await;
+    one.produce(bad.chain(good)).await;
+    let mut bridge = one.start().await;
     bridge.held("okta", Some("mapping_suspect")).await;
     bridge.outcomes("okta", "delivered", 60).await;
     bridge.outcomes("okta", "dead_lettered", 23).await;

@@ -2,12 +2,10 @@
 
 use serde_json::json;
 
-use crate::support::bridge::Bridge;
 use crate::support::broker::brokers;
-use crate::support::configuration::{Configuration, receiver, record, risk, user};
-use crate::support::fresh;
+use crate::support::configuration::{record, risk, user};
+use crate::support::one_stream::OneStream;
 use crate::support::receipts::{requests, taken, taken_by_user};
-use crate::support::wire::ANSWER;
 
 const RECORDS: usize = 10_000;
 const USERS: usize = 500;
@@ -18,24 +16,21 @@ const FIRST: i64 = 1_750_000_000;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_records_over_six_partitions_are_delivered_once_and_in_order() {
     for broker in brokers() {
-        let (topic, wire) = (fresh("detections"), broker.wire());
-        broker.create_source(&topic, 6, &["okta"]).await;
-        let org = receiver().await;
-        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+        let one = OneStream::on(&broker, 6).await;
         let detections = (0..RECORDS).map(|n| {
             let mut detection = risk(&n.to_string(), &user(n % USERS), LEVELS[n / USERS % 3]);
             detection["time"] = json!(FIRST + n as i64);
             record(&detection)
         });
-        wire.produce_all(&topic, detections).await;
-        let mut bridge = Bridge::start(&configuration).await;
+        one.produce(detections).await;
+        let mut bridge = one.start().await;
         bridge.outcomes("okta", "delivered", RECORDS as u64).await;
 
-        let tally = org.tally();
+        let tally = one.org.tally();
         let name = broker.name();
         assert_eq!(tally.taken, RECORDS as u64, "{name}: {tally:?}");
         assert_eq!(tally.requests, RECORDS as u64, "{name}: {tally:?}");
-        let by_user = taken_by_user(&org);
+        let by_user = taken_by_user(&one.org);
         assert_eq!(by_user.len(), USERS);
         for (user, receipts) in by_user {
             assert_eq!(receipts.len(), RECORDS / USERS, "{user}");
@@ -48,9 +43,7 @@ async fn ten_thousand_records_over_six_partitions_are_delivered_once_and_in_orde
             let times: Vec<i64> = receipts.iter().map(|r| r.time).collect();
             assert!(times.is_sorted(), "{user} out of order: {times:?}");
         }
-        let group = configuration.group("okta");
-        wire.wait_committed(&group, &topic, RECORDS as i64, ANSWER)
-            .await;
+        one.all_committed(RECORDS as i64).await;
         bridge.drain().await;
     }
 }
@@ -58,23 +51,21 @@ async fn ten_thousand_records_over_six_partitions_are_delivered_once_and_in_orde
 #[tokio::test]
 async fn a_duplicate_is_not_sent_and_an_update_is() {
     for broker in brokers() {
-        let (topic, wire) = (fresh("detections"), broker.wire());
-        broker.create_source(&topic, 1, &["okta"]).await;
-        let org = receiver().await;
-        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-        let mut bridge = Bridge::start(&configuration).await;
+        let one = OneStream::on(&broker, 1).await;
+        let mut bridge = one.start().await;
         let (low, high) = (
             risk("7", "a@example.com", "low"),
             risk("7", "a@example.com", "high"),
         );
         let about_another = risk("7", "b@example.com", "low");
         let detections = [&low, &low, &high, &low, &about_another];
-        wire.produce_all(&topic, detections.map(record)).await;
-        wire.wait_committed(&configuration.group("okta"), &topic, 5, ANSWER)
-            .await;
+        one.produce(detections.map(record)).await;
+        one.all_committed(5).await;
 
-        let levels: Vec<(String, String)> =
-            taken(&org).into_iter().map(|r| (r.user, r.level)).collect();
+        let levels: Vec<(String, String)> = taken(&one.org)
+            .into_iter()
+            .map(|r| (r.user, r.level))
+            .collect();
         let of = |user: &str| -> Vec<&str> {
             let levels = levels.iter().filter(|(u, _)| u == user);
             levels.map(|(_, level)| level.as_str()).collect()
@@ -82,7 +73,7 @@ async fn a_duplicate_is_not_sent_and_an_update_is() {
         let name = broker.name();
         assert_eq!(of("a@example.com"), ["low", "high"], "{name}");
         assert_eq!(of("b@example.com"), ["low"], "{name}");
-        assert_eq!(org.tally().requests, 3, "{name}: no duplicate was sent");
+        assert_eq!(one.org.tally().requests, 3, "{name}: no duplicate was sent");
         bridge.outcomes("okta", "duplicate", 2).await;
         bridge.drain().await;
     }
@@ -91,11 +82,8 @@ async fn a_duplicate_is_not_sent_and_an_update_is() {
 #[tokio::test]
 async fn a_new_address_takes_the_level_of_the_old_one_along() {
     for broker in brokers() {
-        let (topic, wire) = (fresh("detections"), broker.wire());
-        broker.create_source(&topic, 1, &["okta"]).await;
-        let org = receiver().await;
-        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-        let mut bridge = Bridge::start(&configuration).await;
+        let one = OneStream::on(&broker, 1).await;
+        let mut bridge = one.start().await;
         let renamed = json!({
             "id": "2", "kind": "identifier-changed",
             "user": "old@example.com", "new_value": "new@example.com",
@@ -105,11 +93,10 @@ async fn a_new_address_takes_the_level_of_the_old_one_along() {
             renamed,
             risk("3", "new@example.com", "low"),
         ];
-        wire.produce_all(&topic, detections.iter().map(record))
-            .await;
+        one.produce(detections.iter().map(record)).await;
         bridge.outcomes("okta", "delivered", 3).await;
 
-        let requests = requests(&org);
+        let requests = requests(&one.org);
         let events: Vec<_> = requests.iter().filter_map(|r| r.event()).collect();
         let name = broker.name();
         assert_eq!(events.len(), 3, "{name}");

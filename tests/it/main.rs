@@ -8,6 +8,7 @@
     reason = "clippy.toml speaks of the service, not of its tests"
 )]
 
+mod acls;
 mod ages;
 mod authentication;
 mod bad_records;
@@ -19,6 +20,7 @@ mod dead_letter_topic;
 mod docs;
 mod draining;
 mod first_start;
+mod full_disk;
 mod guards;
 mod happy_path;
 mod holds;
@@ -26,6 +28,7 @@ mod kafka_faults;
 mod members;
 mod operators;
 mod positions;
+mod proxies;
 mod purity;
 mod receiver_errors;
 mod retries;

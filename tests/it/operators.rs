@@ -9,9 +9,9 @@ use setbridge::pipeline::label_values;
 
 use crate::support::bridge::Bridge;
 use crate::support::broker::brokers;
-use crate::support::configuration::{Configuration, receiver, record, risk, user};
+use crate::support::configuration::{Configuration, record, risk, user};
 use crate::support::exposition::Exposition;
-use crate::support::fresh;
+use crate::support::one_stream::OneStream;
 use crate::support::receipts::{answered, is_about};
 use crate::support::wire::{Message, Wire};
 
@@ -113,24 +113,22 @@ fn assert_quiet(what: &str, text: &str) {
 #[tokio::test]
 async fn logs_status_and_metrics_name_no_person_and_no_secret() {
     for broker in brokers() {
-        let (topic, wire, name) = (fresh("detections"), broker.wire(), broker.name());
-        broker.create_source(&topic, 1, &["okta"]).await;
-        let org = receiver().await;
-        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-        let secret = configuration.folder().join("authorization");
+        let one = OneStream::on(&broker, 1).await;
+        let name = one.name;
+        let secret = one.configuration.folder().join("authorization");
         std::fs::write(&secret, "Bearer s3cr3t-value\n").unwrap();
-        let configuration = configuration
+        let one = one
             .set("streams.0.receiver.auth.header.name", "Authorization")
             .set(
                 "streams.0.receiver.auth.header.value",
                 format!("file:{}", secret.display()),
             );
-        let mut bridge = Bridge::start(&configuration).await;
+        let mut bridge = one.start().await;
 
         // Deliveries, retries, duplicates, dead letters of every stage, a hold, a reload, and an end.
         let good = |n: usize| record(&risk("1", &user(n), "high"));
-        org.answer_next(2, Reply::status(503));
-        wire.produce_all(&topic, [good(1), good(2), good(2)]).await;
+        one.org.answer_next(2, Reply::status(503));
+        one.produce([good(1), good(2), good(2)]).await;
         bridge.outcomes("okta", "delivered", 2).await;
         let poison = [
             r#"{"user": "jdoe@example.com", "#,
@@ -139,17 +137,18 @@ async fn logs_status_and_metrics_name_no_person_and_no_secret() {
             r#"{"id": "1", "kind": "user-risk-change", "user": "jdoe@example.com", "level": "low", "time": "jdoe@example.com"}"#,
         ];
         let poison = poison.map(|value| Message::new(value).key("jdoe@example.com"));
-        wire.produce_all(&topic, poison).await;
+        one.produce(poison).await;
         let refused = |claims: &Value| is_about(claims, &user(3));
         let why = format!("no user {}", user(3));
-        org.answer_when(None, refused, Reply::refusal("invalid_request", &why));
-        wire.produce(&topic, good(3)).await;
-        answered(&org, 5).await;
-        wire.produce(&topic, good(4)).await;
+        one.org
+            .answer_when(None, refused, Reply::refusal("invalid_request", &why));
+        one.produce([good(3)]).await;
+        answered(&one.org, 5).await;
+        one.produce([good(4)]).await;
         bridge.outcomes("okta", "dead_lettered", 5).await;
         let why = Reply::refusal("access_denied", &format!("not about {}", user(5)));
-        org.answer_when(None, |_| true, why);
-        wire.produce(&topic, good(5)).await;
+        one.org.answer_when(None, |_| true, why);
+        one.produce([good(5)]).await;
         bridge.held("okta", Some("access_denied")).await;
         let held = |status: &Value| status["streams"][0]["held"][0]["reason"] == "access_denied";
         let status = bridge.status_is("the hold is shown", held).await;
@@ -159,7 +158,7 @@ async fn logs_status_and_metrics_name_no_person_and_no_secret() {
             "{name}"
         );
         assert_quiet("the metrics", &bridge.get("/metrics").await.1);
-        org.recover();
+        one.org.recover();
         bridge.hup();
         bridge.message("keys reloaded").await;
         bridge.outcomes("okta", "delivered", 4).await;
@@ -171,7 +170,7 @@ async fn logs_status_and_metrics_name_no_person_and_no_secret() {
         let dead = dead.iter().filter(|line| line["message"] == "dead letter");
         assert_eq!(dead.count(), 5, "{name}");
         assert!(bridge.lines().iter().all(Value::is_object), "{log}");
-        let headers = org.log(|log| {
+        let headers = one.org.log(|log| {
             log.received
                 .iter()
                 .all(|r| r.header("authorization") == Some("Bearer s3cr3t-value"))
@@ -183,16 +182,14 @@ async fn logs_status_and_metrics_name_no_person_and_no_secret() {
 #[tokio::test]
 async fn the_status_and_the_gauges_follow_the_work() {
     for broker in brokers() {
-        let (topic, wire, name) = (fresh("detections"), broker.wire(), broker.name());
-        broker.create_source(&topic, 2, &["okta"]).await;
-        let org = receiver().await;
-        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-        org.answer_when(None, |_| true, Reply::status(403));
+        let one = OneStream::on(&broker, 2).await;
+        let name = one.name;
+        one.org.answer_when(None, |_| true, Reply::status(403));
         let detections = (0..20).map(|n| record(&risk(&n.to_string(), &user(n % 4), "low")));
         let detections = detections.enumerate();
         let spread = detections.map(|(n, record)| record.partition((n % 4 % 2) as i32));
-        wire.produce_all(&topic, spread).await;
-        let mut bridge = Bridge::start(&configuration).await;
+        one.produce(spread).await;
+        let mut bridge = one.start().await;
         let all_read = |status: &Value| status["streams"][0]["unsettled"] == 20;
         let status = bridge.status_is("all records are read", all_read).await;
         let stream = &status["streams"][0];
@@ -211,7 +208,7 @@ async fn the_status_and_the_gauges_follow_the_work() {
             .metric("setbridge_lag_records", &of, |lag| lag == 20.0)
             .await;
 
-        org.recover();
+        one.org.recover();
         bridge.outcomes("okta", "delivered", 20).await;
         bridge
             .metric("setbridge_lag_records", &of, |lag| lag == 0.0)

@@ -1,7 +1,5 @@
 //! Where reading starts and goes on: `start_at`, new partitions, retention that was faster, topics made anew.
 
-use std::time::Duration;
-
 use setbridge::okta::simulator::{Reply, Simulator};
 
 use crate::support::bridge::{Bridge, SOON};
@@ -251,9 +249,6 @@ async fn made_anew_between_two_runs(after: usize) {
     set.wire.wait_committed(&group, &set.topic, 5, SOON).await;
     bridge.drain().await;
     set.wire.delete_topic(&set.topic).await;
-    while !set.wire.partitions(&set.topic).await.is_empty() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
     set.wire.create_topic(&set.topic, 1, &[]).await;
     set.produce(0, 5..5 + after).await;
     let mut again = Bridge::start(&set.configuration).await;

@@ -9,31 +9,28 @@ use crate::support::bridge::Bridge;
 use crate::support::broker::brokers;
 use crate::support::configuration::{Configuration, receiver, record, risk};
 use crate::support::fresh;
+use crate::support::one_stream::OneStream;
 use crate::support::receipts::{answered, requests};
 use crate::support::wire::{ANSWER, Wire};
 
 #[tokio::test]
 async fn after_503_twice_the_same_bytes_are_accepted() {
     for broker in brokers() {
-        let (topic, wire) = (fresh("detections"), broker.wire());
-        broker.create_source(&topic, 1, &["okta"]).await;
-        let org = receiver().await;
-        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-        let mut bridge = Bridge::start(&configuration).await;
-        org.answer_next(2, Reply::status(503));
-        wire.produce(&topic, record(&risk("1", "a@example.com", "high")))
+        let one = OneStream::on(&broker, 1).await;
+        let mut bridge = one.start().await;
+        one.org.answer_next(2, Reply::status(503));
+        one.produce([record(&risk("1", "a@example.com", "high"))])
             .await;
         bridge.outcomes("okta", "delivered", 1).await;
 
-        assert_same_bytes(&org, 3, broker.name());
-        assert_eq!(org.tally().taken, 1);
+        assert_same_bytes(&one.org, 3, broker.name());
+        assert_eq!(one.org.tally().taken, 1);
         let retries = [("stream", "okta"), ("fault", "server_error")];
         let metrics = bridge.metrics().await;
         assert_eq!(metrics.sum("setbridge_push_retries_total", &retries), 2.0);
         let signed = metrics.sum("setbridge_sets_signed_total", &[("stream", "okta")]);
         assert_eq!(signed, 1.0, "one signature for all attempts");
-        wire.wait_committed(&configuration.group("okta"), &topic, 1, ANSWER)
-            .await;
+        one.all_committed(1).await;
         bridge.drain().await;
     }
 }

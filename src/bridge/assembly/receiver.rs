@@ -7,7 +7,7 @@ use crate::delivery::auth::{
 };
 use crate::delivery::receiver::{ClientCertificate, ProxySettings};
 use crate::delivery::target::TargetUrl;
-use crate::secret::Secret;
+use crate::signing::KeySource;
 
 pub(in crate::bridge) fn settings(
     config: &ReceiverConfig,
@@ -66,10 +66,11 @@ fn credential_of(credential: &config::ClientCredential) -> Result<ClientCredenti
             style: SecretStyle::Basic,
         }),
         config::ClientCredential::PrivateKey { file, kid } => {
-            let pem = Secret::from_file(file).map_err(|error| crate::telemetry::chain(&error))?;
-            AssertionKey::from_pem(pem.reveal(), kid.clone())
+            let mut source = KeySource::new(file);
+            source.kid = kid.clone();
+            AssertionKey::load(&source)
                 .map(ClientCredential::PrivateKey)
-                .map_err(|error| format!("{}: {error}", file.display()))
+                .map_err(|error| crate::telemetry::chain(&error))
         }
     }
 }

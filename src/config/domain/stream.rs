@@ -12,7 +12,8 @@ use url::Url;
 
 use super::Issuer;
 use crate::config::topics::{TopicName, TopicPattern, TopicTemplate};
-use crate::mapping::Mapping;
+use crate::detection::DecodeLimits;
+use crate::mapping::{Envelope, Mapping};
 use crate::secret::Secret;
 pub use crate::set::Profile;
 
@@ -79,6 +80,27 @@ pub struct StreamConfig {
     pub limits: Limits,
     /// The set-up that a receiver's acceptance proves good.
     pub fingerprint: Fingerprint,
+}
+
+impl StreamConfig {
+    /// What every SET of the stream says about itself.
+    #[must_use]
+    pub fn envelope(&self) -> Envelope {
+        Envelope {
+            issuer: self.issuer.shared(),
+            audience: Arc::clone(&self.audience),
+            profile: self.profile,
+        }
+    }
+
+    /// The bounds of one record.
+    #[must_use]
+    pub fn decode_limits(&self) -> DecodeLimits {
+        DecodeLimits {
+            max_record_bytes: self.limits.max_record_bytes,
+            max_elements: self.limits.max_elements.get(),
+        }
+    }
 }
 
 /// SHA-256 over what a receiver checks about us: its URL, issuer, audience, profile, kind of

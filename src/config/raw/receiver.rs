@@ -96,10 +96,10 @@ pub(crate) struct RawOAuth2 {
     /// Its secret. Either this or `private_key_file`.
     #[serde(skip_serializing)]
     pub(crate) client_secret: Option<RawSecret>,
-    /// Its private key (`private_key_jwt`), PEM.
+    /// Its private key (`private_key_jwt`), PEM or JWK.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) private_key_file: Option<PathText>,
-    /// `kid` of the assertions that the private key signs.
+    /// `kid` of the assertions that the private key signs; default the JWK's own, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(crate) private_key_id: Option<String>,

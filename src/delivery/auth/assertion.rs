@@ -8,19 +8,16 @@ use std::sync::Arc;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
-use thiserror::Error;
-use zeroize::Zeroizing;
+
+use crate::signing::{KeyError, KeySource};
 
 /// How long an assertion is valid, in seconds; Okta refuses more than an hour.
 const LIFETIME: i64 = 300;
 
 /// `iat` lies this far back, in seconds: it must be before the receipt, by the other side's clock.
 const BACKDATED: i64 = 10;
-
-/// Least modulus, in bytes (2048 bits).
-const MIN_MODULUS: usize = 256;
 
 /// An RSA key that signs client assertions with RS256.
 #[derive(Clone)]
@@ -29,49 +26,18 @@ pub struct AssertionKey {
     kid: Option<String>,
 }
 
-/// A key that cannot sign assertions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum AssertionKeyError {
-    /// No PEM block of a private key.
-    #[error(
-        "no PEM private key (`-----BEGIN PRIVATE KEY-----` or `-----BEGIN RSA PRIVATE KEY-----`)"
-    )]
-    NotPem,
-    /// Encrypted.
-    #[error("the private key is encrypted; decrypt it with `openssl pkey`")]
-    Encrypted,
-    /// Not an RSA key, or broken.
-    #[error("not a valid RSA private key")]
-    NotRsa,
-    /// Under 2048 bits.
-    #[error("the RSA key has fewer than 2048 bits")]
-    TooShort,
-}
-
 /// The system has no random numbers, or the key cannot sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AssertionFault;
 
 impl AssertionKey {
-    /// Reads a PKCS#8 or PKCS#1 PEM. `kid` goes into the header when given.
+    /// Reads a key file in any of the forms of [`KeySource`]. The `kid`, given or the file's own, goes into the header.
+    /// Blocking.
     ///
     /// # Errors
-    /// See [`AssertionKeyError`].
-    pub fn from_pem(pem: &str, kid: Option<String>) -> Result<Self, AssertionKeyError> {
-        if pem.contains("ENCRYPTED") {
-            return Err(AssertionKeyError::Encrypted);
-        }
-        let pair = if let Some(der) = pem_block(pem, "PRIVATE KEY") {
-            RsaKeyPair::from_pkcs8(&der)
-        } else if let Some(der) = pem_block(pem, "RSA PRIVATE KEY") {
-            RsaKeyPair::from_der(&der)
-        } else {
-            return Err(AssertionKeyError::NotPem);
-        };
-        let pair = pair.map_err(|_| AssertionKeyError::NotRsa)?;
-        if pair.public_modulus_len() < MIN_MODULUS {
-            return Err(AssertionKeyError::TooShort);
-        }
+    /// As for a signing key.
+    pub fn load(source: &KeySource) -> Result<Self, KeyError> {
+        let (pair, kid) = source.load_pair()?;
         Ok(Self {
             pair: Arc::new(pair),
             kid,
@@ -122,37 +88,24 @@ impl fmt::Debug for AssertionKey {
     }
 }
 
-/// The bytes of the first block with this label.
-fn pem_block(pem: &str, label: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let begin = format!("-----BEGIN {label}-----");
-    let end = format!("-----END {label}-----");
-    let (_, rest) = pem.split_once(&begin)?;
-    let (body, _) = rest.split_once(&end)?;
-    let compact: Zeroizing<String> = Zeroizing::new(body.split_whitespace().collect());
-    STANDARD.decode(compact.as_bytes()).ok().map(Zeroizing::new)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
-    use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
     use aws_lc_rs::rsa::KeySize;
     use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 
     use super::*;
 
-    /// A fresh 2048-bit key as PKCS#8 PEM.
-    pub(in super::super) fn pem() -> String {
-        let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
-        let der: Pkcs8V1Der<'_> = pair.as_der().expect("PKCS#8");
-        format!(
-            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-            STANDARD.encode(der.as_ref())
-        )
+    /// A fresh 2048-bit key.
+    pub(in super::super) fn key(kid: Option<&str>) -> AssertionKey {
+        AssertionKey {
+            pair: Arc::new(RsaKeyPair::generate(KeySize::Rsa2048).expect("a key")),
+            kid: kid.map(str::to_owned),
+        }
     }
 
     #[test]
     fn an_assertion_says_what_okta_wants() {
-        let key = AssertionKey::from_pem(&pem(), Some("k1".into())).expect("valid");
+        let key = key(Some("k1"));
         let now = 1_750_000_000;
         let token = key
             .sign("client", "https://h.example/token", now)
@@ -187,27 +140,28 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn keys_that_cannot_be_used_are_named() {
-        let encrypted =
-            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----";
-        let garbage = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----";
-        let rows = [
-            ("", AssertionKeyError::NotPem),
-            (
-                "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
-                AssertionKeyError::NotPem,
-            ),
-            (encrypted, AssertionKeyError::Encrypted),
-            (garbage, AssertionKeyError::NotRsa),
-        ];
-        for (pem, error) in rows {
-            assert_eq!(AssertionKey::from_pem(pem, None).err(), Some(error));
-        }
+    fn a_key_file_is_read_as_a_signing_key_is() {
+        let load = |name: &str, kid: Option<&str>| {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/");
+            let mut source = KeySource::new(format!("{folder}{name}"));
+            source.kid = kid.map(str::to_owned);
+            AssertionKey::load(&source)
+        };
+        let pkcs1 = load("rsa-2048.pkcs1.pem", None).expect("PKCS#1");
+        assert_eq!(pkcs1.kid, None);
+        let own = load("rfc7515-a2.jwk.json", None).map(|key| key.kid);
+        let given = load("rsa-2048.jwk.json", Some("given")).map(|key| key.kid);
+        assert_eq!(own.expect("a JWK"), None);
+        assert_eq!(given.expect("a JWK").as_deref(), Some("given"));
+        let refused = |name: &str| load(name, None).expect_err("refused").to_string();
+        assert!(refused("rsa-2048.pkcs8.encrypted.pem").contains("openssl pkey"));
+        assert!(refused("rsa-1024.pkcs8.pem").contains("1024 bits"));
+        assert!(refused("ec-p256.pkcs8.pem").contains("an EC key"));
     }
 
     #[test]
     fn debug_shows_no_key() {
-        let key = AssertionKey::from_pem(&pem(), None).expect("valid");
+        let key = key(None);
         assert_eq!(
             format!("{key:?}"),
             "AssertionKey { kid: None, bits: 2048, .. }"

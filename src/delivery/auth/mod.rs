@@ -14,7 +14,7 @@ use reqwest::Client;
 use reqwest::header::{HeaderName, HeaderValue};
 use thiserror::Error;
 
-pub use assertion::{AssertionKey, AssertionKeyError};
+pub use assertion::AssertionKey;
 pub use oauth::{ClientCredential, OAuthSettings, SecretStyle};
 
 use crate::secret::{Secret, SecretError};
@@ -22,7 +22,7 @@ use crate::secret::{Secret, SecretError};
 use super::advice::Advice;
 use super::verdict::Verdict;
 use oauth::TokenSource;
-pub(super) use oauth::{epoch_seconds, time_headers};
+pub(super) use oauth::time_headers;
 
 /// How a stream authenticates, as configured.
 #[derive(Debug, Clone, Default)]

@@ -3,7 +3,7 @@
 //! down sees one request, not one per SET in flight.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use base64::Engine as _;
@@ -18,6 +18,7 @@ use super::super::advice::{self, TimeHeaders};
 use super::super::target::TargetUrl;
 use super::super::verdict::{MomentFault, SetUpFault, Verdict};
 use super::{AssertionKey, Credential, CredentialFault, sensitive};
+use crate::clock::epoch_seconds;
 use crate::secret::Secret;
 
 /// Lifetime of a token that names none, and bounds for those that do, in seconds.
@@ -269,14 +270,6 @@ pub(in super::super) fn time_headers(headers: &HeaderMap) -> TimeHeaders<'_> {
         reset: text("x-rate-limit-reset"),
         date: text("date"),
     }
-}
-
-/// Our clock in epoch seconds.
-pub(in super::super) fn epoch_seconds() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn basic(

@@ -1,7 +1,7 @@
 //! One request to the SET endpoint: choose the reply, read, verify, take, answer, note.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -24,6 +24,7 @@ use super::listener::{ResetSwitch, SwitchedListener};
 use super::received::{Answered, Received, ReceivedBook, Tally};
 use super::token::{self, Registration, SetError};
 use super::{SET_PATH, SimulatorSettings};
+use crate::clock::epoch_seconds;
 
 /// Largest body that is read; reference receivers cap there (CONTRACTS §1.1).
 const MAX_BODY: usize = 1024 * 1024;
@@ -336,11 +337,4 @@ fn jti_of(raw: &[u8]) -> Option<String> {
     serde_json::from_slice::<OnlyJti>(&json)
         .ok()
         .map(|claims| claims.jti)
-}
-
-fn epoch_seconds() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -4,23 +4,22 @@
 //! with the log's end.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::configuration::Configuration;
 use super::exposition::Exposition;
 use super::fresh;
+use super::log::Log;
 
 /// For whatever a healthy bridge does soon. Generous: two cores may be busy with other tests.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -30,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A running `setbridge run`. Dropping it kills the process.
 pub(crate) struct Bridge {
     tied: Child,
-    pid: String,
+    pub(super) pid: String,
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
     http: reqwest::Client,
@@ -38,13 +37,6 @@ pub(crate) struct Bridge {
     pub(crate) public: SocketAddr,
     /// Where metrics, probes and status are served
     pub(crate) admin: SocketAddr,
-}
-
-/// A captured log: one JSON object a line; whatever is no JSON is kept as a string.
-#[derive(Default)]
-struct Log {
-    lines: Mutex<Vec<Value>>,
-    grown: Notify,
 }
 
 /// A bridge that did not come up.
@@ -60,13 +52,28 @@ impl Bridge {
     /// # Panics
     /// When it ends instead; [`Bridge::try_start`] returns that.
     pub(crate) async fn start(configuration: &Configuration) -> Bridge {
-        Bridge::try_start(configuration)
+        Bridge::start_in(configuration, &[]).await
+    }
+
+    /// As [`Bridge::start`], with these variables in its environment.
+    pub(crate) async fn start_in(
+        configuration: &Configuration,
+        environment: &[(&str, &str)],
+    ) -> Bridge {
+        Bridge::launch(configuration, environment)
             .await
             .unwrap_or_else(|ended| panic!("setbridge ended with {:?}:\n{}", ended.code, ended.log))
     }
 
     /// As [`Bridge::start`], for configurations that are refused.
     pub(crate) async fn try_start(configuration: &Configuration) -> Result<Bridge, Ended> {
+        Bridge::launch(configuration, &[]).await
+    }
+
+    async fn launch(
+        configuration: &Configuration,
+        environment: &[(&str, &str)],
+    ) -> Result<Bridge, Ended> {
         let file = configuration.write();
         let name = fresh("bridge");
         let pid_file = configuration.folder().join(format!("{name}.pid"));
@@ -74,6 +81,7 @@ impl Bridge {
             .args([env!("CARGO_BIN_EXE_setbridge"), "run", "--config"])
             .arg(&file)
             .current_dir(configuration.folder())
+            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -118,7 +126,7 @@ impl Bridge {
 
     /// All lines so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
-        self.log.lines.lock().unwrap().clone()
+        self.log.lines()
     }
 
     /// All lines so far, as text.
@@ -185,20 +193,36 @@ impl Bridge {
         labels: &[(&str, &str)],
         until: impl Fn(f64) -> bool,
     ) -> f64 {
+        let what = format!("{name}{labels:?}");
+        let mut sum = 0.0;
+        self.watch(deadline, &what, |metrics| {
+            sum = metrics.sum(name, labels);
+            until(sum)
+        })
+        .await;
+        sum
+    }
+
+    /// Looks at all metrics again and again, until `until` says that it has seen what it waits for. What must hold all
+    /// the time is asserted in there.
+    pub(crate) async fn watch(
+        &self,
+        deadline: Duration,
+        what: &str,
+        mut until: impl FnMut(&Exposition) -> bool,
+    ) {
         let end = Instant::now() + deadline;
         loop {
             let metrics = self.metrics().await;
-            let sum = metrics.sum(name, labels);
-            if until(sum) {
-                return sum;
+            if until(&metrics) {
+                return;
             }
-            if Instant::now() > end {
-                let nonzero = metrics.nonzero();
-                panic!(
-                    "{name}{labels:?} is {sum} after {deadline:?}:\n{nonzero}\n{}",
-                    self.end_of_log()
-                );
-            }
+            assert!(
+                Instant::now() < end,
+                "still waiting for {what} after {deadline:?}:\n{}\n{}",
+                metrics.nonzero(),
+                self.end_of_log()
+            );
             sleep(LOOK).await;
         }
     }
@@ -255,31 +279,6 @@ impl Bridge {
         kib * 1024
     }
 
-    /// SIGTERM: drain.
-    pub(crate) fn term(&self) {
-        self.signal("TERM");
-    }
-
-    /// SIGHUP: read keys and credentials again.
-    pub(crate) fn hup(&self) {
-        self.signal("HUP");
-    }
-
-    /// SIGKILL: gone at once, as by a power cut.
-    pub(crate) fn kill(&self) {
-        self.signal("KILL");
-    }
-
-    /// SIGSTOP: no thread moves any more.
-    pub(crate) fn stop(&self) {
-        self.signal("STOP");
-    }
-
-    /// SIGCONT: goes on.
-    pub(crate) fn cont(&self) {
-        self.signal("CONT");
-    }
-
     /// Waits for the end of the process: its exit code, 128 + n when signal n ended it. Its whole log is there then.
     pub(crate) async fn code(&mut self, deadline: Duration) -> i32 {
         let ended = timeout(deadline, self.ended_early()).await;
@@ -318,15 +317,6 @@ impl Bridge {
         }
     }
 
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.pid]).status();
-        assert!(
-            sent.is_ok_and(|status| status.success()),
-            "signal {name} to {}",
-            self.pid
-        );
-    }
-
     fn end_of_log(&self) -> String {
         let lines = self.lines();
         let from = lines.len().saturating_sub(30);
@@ -345,46 +335,12 @@ impl Drop for Bridge {
     }
 }
 
-impl Log {
-    fn read(&self, errors: impl std::io::Read, copy: &Path) {
-        let mut copy = File::create(copy).expect("a file for the log");
-        for line in BufReader::new(errors).split(b'\n') {
-            let line = line.expect("the log is a pipe");
-            let text = String::from_utf8_lossy(&line).into_owned();
-            // The copy is for a person who looks into the folder of a failed test.
-            let _ = writeln!(copy, "{text}");
-            let line = serde_json::from_str(&text).unwrap_or(Value::String(text));
-            self.lines.lock().unwrap().push(line);
-            self.grown.notify_waiters();
-        }
-    }
-
-    async fn wait_for(&self, wanted: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let grown = self.grown.notified();
-            tokio::pin!(grown);
-            // Registered before looking, so that nothing slips in between.
-            grown.as_mut().enable();
-            let found = self
-                .lines
-                .lock()
-                .unwrap()
-                .iter()
-                .find(|line| wanted(line))
-                .cloned();
-            if let Some(line) = found {
-                return line;
-            }
-            grown.await;
-        }
-    }
-}
-
-/// tied.sh around a shell that writes its process id and becomes the command.
+/// tied.sh around a shell that writes its process id and becomes the command. Without SIGXFSZ a file that is too large
+/// is an error (EFBIG), as a full disk is one (ENOSPC).
 fn tied(pid_file: &Path) -> Command {
     let mut command =
         Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/tied.sh"));
-    command.args(["sh", "-c", "echo $$ >\"$0\"; exec \"$@\""]);
+    command.args(["sh", "-c", "trap '' XFSZ; echo $$ >\"$0\"; exec \"$@\""]);
     command.arg(pid_file);
     // What the developer's shell sets must not reach the bridge under test.
     let ours: BTreeMap<_, _> = std::env::vars_os()

@@ -1,11 +1,14 @@
 //! What an operator does to topics. The mock cluster answers none of these requests.
 
+use std::time::Duration;
+
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
     TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::timeout;
 
 use super::wire::{ANSWER, Wire};
 
@@ -27,12 +30,20 @@ impl Wire {
         }
     }
 
-    /// Deletes a topic.
+    /// Deletes a topic and returns when it is gone.
     pub(crate) async fn delete_topic(&self, topic: &str) {
         let gone = admin(self).delete_topics(&[topic], &options()).await;
         for result in gone.expect("an answer to DeleteTopics") {
             result.unwrap_or_else(|(topic, e)| panic!("deleting {topic}: {e}"));
         }
+        let gone = async {
+            while !self.partitions(topic).await.is_empty() {
+                // Kafka has no event for it; this is the pause between two questions.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let gone = timeout(ANSWER, gone).await;
+        gone.unwrap_or_else(|_| panic!("{topic} is still there"));
     }
 
     /// Grows a topic to this many partitions.

@@ -269,7 +269,7 @@ async fn refusals_are_set_up_and_moments_are_moments() {
 async fn private_key_and_secret_in_the_form() {
     let (server, url) = Server::start().await;
     let client = client();
-    let key = AssertionKey::from_pem(&super::super::assertion::tests::pem(), None).expect("valid");
+    let key = super::super::assertion::tests::key(None);
     let mut with_key = settings(url.clone());
     with_key.credential = ClientCredential::PrivateKey(key);
     with_key.scopes.clear();

@@ -1,0 +1,16 @@
+//! The machine's clock, read in one place. It may jump, so waits never use it; the pure core gets it as an argument.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since 1970; 0 before that.
+pub(crate) fn epoch_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Seconds since 1970, rounded down: an `iat` is never ahead of the machine's clock.
+pub(crate) fn epoch_seconds() -> i64 {
+    epoch_ms() / 1000
+}

@@ -1,0 +1,271 @@
+//! Both backends against one naive model: any steps, the same answers.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What a test does with the state.
+#[derive(Clone, Debug)]
+enum Step {
+    LookUp {
+        jti: u8,
+        subject: u8,
+        event: EventType,
+        partition: i32,
+    },
+    Remember {
+        jti: u8,
+        subject: u8,
+        event: EventType,
+        partition: i32,
+        offset: i64,
+        how: How,
+    },
+    Progress {
+        partition: i32,
+        next: i64,
+    },
+    Assigned {
+        partition: i32,
+        committed: Option<i64>,
+        log_end: i64,
+    },
+    Advance(i64),
+}
+
+#[derive(Clone, Debug)]
+enum How {
+    Accepted(Option<Level>),
+    Final,
+    Renamed(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let event = prop_oneof![
+        Just(EventType::UserRiskChange),
+        Just(EventType::IdentifierChanged)
+    ];
+    let level = prop::option::of(prop_oneof![Just(Level::Low), Just(Level::High)]);
+    let how = prop_oneof![
+        3 => level.prop_map(How::Accepted),
+        1 => Just(How::Final),
+        1 => (0..4u8).prop_map(How::Renamed),
+    ];
+    let set = (0..12u8, 0..4u8, event, 0..3i32);
+    let step = prop_oneof![
+        6 => set.clone().prop_map(|(jti, subject, event, partition)| {
+            Step::LookUp { jti, subject, event, partition }
+        }),
+        6 => (set, 0..20i64, how).prop_map(|((jti, subject, event, partition), offset, how)| {
+            Step::Remember { jti, subject, event, partition, offset, how }
+        }),
+        1 => (0..3i32, 0..20i64).prop_map(|(partition, next)| Step::Progress { partition, next }),
+        1 => (0..3i32, prop::option::of(0..20i64), 0..25i64).prop_map(|(partition, committed, log_end)| {
+            Step::Assigned { partition, committed, log_end }
+        }),
+        1 => (0..60_000i64).prop_map(Step::Advance),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// The obvious state: lists that are searched, and facts that are dropped one by one.
+#[derive(Default)]
+struct Model {
+    now: i64,
+    jtis: Vec<(u8, i64)>,
+    marks: HashMap<(u8, i32), i64>,
+    levels: HashMap<(u8, EventType), (Option<Level>, i64, i32)>,
+    progress: HashMap<i32, Option<i64>>,
+    newest_mark: HashMap<i32, i64>,
+}
+
+impl Model {
+    /// The half-day in which a time lies, for how the window expires.
+    fn half(seconds: i64) -> i64 {
+        (1_750_000_000 + seconds).div_euclid(43_200)
+    }
+
+    fn look_up(&self, jti: u8, subject: u8, event: EventType, partition: i32) -> Facts {
+        let live = |then: i64| Self::half(then) >= Self::half(self.now) - 2;
+        let mark = self.marks.get(&(subject, partition));
+        let level = self.levels.get(&(subject, event));
+        Facts {
+            delivered: self.jtis.iter().any(|(j, then)| *j == jti && live(*then)),
+            mark: mark.copied().map(at),
+            level: level.and_then(|l| l.0),
+            level_event_time: level.map(|l| Timestamp::from_secs(l.1)),
+            other_partition: self
+                .marks
+                .keys()
+                .any(|(s, p)| *s == subject && *p != partition),
+        }
+    }
+
+    fn mark(&mut self, subject: u8, partition: i32, offset: i64) -> bool {
+        let mark = self.marks.entry((subject, partition)).or_insert(-1);
+        let moved = *mark < offset;
+        *mark = offset.max(*mark);
+        let newest = self.newest_mark.entry(partition).or_insert(offset);
+        *newest = offset.max(*newest);
+        moved
+    }
+
+    fn remember(&mut self, jti: u8, of: (u8, EventType, i32, i64), how: &How) {
+        let (subject, event, partition, offset) = of;
+        self.progress.entry(partition).or_insert(None);
+        let moved = self.mark(subject, partition, offset);
+        if let How::Renamed(other) = how {
+            self.mark(*other, partition, offset);
+        }
+        if !matches!(how, How::Final) {
+            self.jtis.push((jti, self.now));
+        }
+        let level = match how {
+            How::Final => return,
+            _ if !moved => return,
+            How::Accepted(level) => *level,
+            How::Renamed(other) => {
+                let theirs: Vec<_> = self.levels.extract_if(|(s, _), _| *s == subject).collect();
+                for ((_, event), level) in theirs {
+                    self.levels.insert((*other, event), level);
+                }
+                None
+            }
+        };
+        self.levels
+            .insert((subject, event), (level, offset, partition));
+    }
+
+    fn assigned(&mut self, partition: i32, committed: Option<i64>, log_end: i64) -> Handover {
+        let Some(next) = self.progress.insert(partition, committed) else {
+            return Handover::First;
+        };
+        let newest = self.newest_mark.get(&partition);
+        let recreated = committed.is_none()
+            || newest.is_some_and(|m| *m >= log_end)
+            || next.is_some_and(|n| n > log_end);
+        let beyond = committed.is_some_and(|c| c > next.unwrap_or(0));
+        if recreated || beyond {
+            self.marks.retain(|(_, p), _| *p != partition);
+            self.newest_mark.remove(&partition);
+        }
+        if beyond || recreated && committed.is_some_and(|c| c > 0) {
+            self.levels.retain(|_, (_, _, p)| *p != partition);
+        }
+        match (recreated, beyond) {
+            (true, _) => Handover::Recreated,
+            (_, true) => Handover::TakenOver,
+            _ => Handover::Continued,
+        }
+    }
+}
+
+/// One step on a backend and, told the same, the model. Nothing is awaited but questions, so every
+/// answer must show all that was told before.
+async fn step(state: &StreamState, model: &mut Model, clock: &TestClock, step: &Step) {
+    let asked = |j: u8, n, event, partition| Question {
+        jti: jti(&j.to_string()),
+        event,
+        partition,
+        ..question("", n)
+    };
+    match *step {
+        Step::LookUp {
+            jti,
+            subject,
+            event,
+            partition,
+        } => {
+            let facts = state.look_up(&asked(jti, subject, event, partition)).await;
+            let expected = model.look_up(jti, subject, event, partition);
+            assert_eq!(facts.expect("facts"), expected);
+        }
+        Step::Remember {
+            jti,
+            subject: n,
+            event,
+            partition,
+            offset,
+            ref how,
+        } => {
+            let (other_subject, level) = match how {
+                How::Renamed(other) => (Some(subject(*other)), None),
+                How::Accepted(level) => (None, *level),
+                How::Final => (None, None),
+            };
+            let event_time = Timestamp::from_secs(offset);
+            let decision = match how {
+                How::Final => Decision::Final,
+                _ => Decision::Accepted { level, event_time },
+            };
+            let question = asked(jti, n, event, partition);
+            let position = at(offset);
+            drop(state.remember(&Decided {
+                question,
+                position,
+                other_subject,
+                decision,
+            }));
+            model.remember(jti, (n, event, partition, offset), how);
+        }
+        Step::Progress { partition, next } => {
+            drop(state.progress("t", partition, next));
+            model.progress.insert(partition, Some(next));
+        }
+        Step::Assigned {
+            partition,
+            committed,
+            log_end,
+        } => {
+            let found = state.assigned("t", partition, committed, log_end).await;
+            assert_eq!(
+                found.expect("known"),
+                model.assigned(partition, committed, log_end)
+            );
+        }
+        Step::Advance(seconds) => {
+            // What was told before must not be stamped with the new time.
+            state.flush().await.expect("durable");
+            clock.advance(seconds);
+            model.now += seconds;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    /// Both backends answer every question as the model does; SQLite also across reopens.
+    #[test]
+    fn both_backends_answer_as_the_model(steps in steps(), reopen in 5..60usize) {
+        let memory_clock = TestClock::default();
+        let sqlite_clock = TestClock::default();
+        let directory = tempfile::tempdir().expect("tempdir");
+        let path = directory.path().join("state.db");
+        let settings = StateSettings::Sqlite { path, window: DAY };
+        let open = |settings, clock: &TestClock| StateStore::open(settings, clock.clock()).expect("opens");
+        let memory = StateSettings::Memory { max_entries: 1000, window: DAY };
+        run(async {
+            let memory = open(&memory, &memory_clock);
+            let mut model = Model::default();
+            for one in &steps {
+                step(&memory.stream("s"), &mut model, &memory_clock, one).await;
+            }
+            let mut model = Model::default();
+            let mut sqlite = open(&settings, &sqlite_clock);
+            for (n, one) in steps.iter().enumerate() {
+                if n % reopen == 0 {
+                    sqlite.close().await.expect("closes");
+                    sqlite = open(&settings, &sqlite_clock);
+                }
+                step(&sqlite.stream("s"), &mut model, &sqlite_clock, one).await;
+            }
+            sqlite.stream("s").flush().await.expect("durable");
+            let stats = sqlite.stats();
+            let counted = memory.stats();
+            assert!(stats.marks >= model.marks.len() as u64, "dropped ones are counted too");
+            assert_eq!((stats.marks, stats.levels), (counted.marks, counted.levels));
+        });
+    }
+}
