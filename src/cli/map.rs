@@ -162,8 +162,7 @@ fn show(
                 for set in sets {
                     match set {
                         Ok(claims) => {
-                            let token = claims.complete(None, now, &envelope).to_json();
-                            let token: serde_json::Value = serde_json::from_slice(&token)?;
+                            let token = claims.complete(None, now, &envelope);
                             writeln!(console.out, "{}", serde_json::to_string_pretty(&token)?)?;
                         }
                         Err(error) => {

@@ -226,7 +226,7 @@ fn take_out(value: &mut Value, at: &str) {
     let required = Node::at(parent).is_some_and(|node| node.requires(&token));
     match value.pointer_mut(parent) {
         Some(Value::Object(map)) => {
-            map.shift_remove(&token);
+            map.remove(&token);
             if required && let Some(node) = Node::at(at) {
                 map.insert(token, placeholder(node));
             }

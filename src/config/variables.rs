@@ -188,11 +188,12 @@ mod tests {
         let text = "group_id: ${NONE}\nlog:\n  level: ${\n  format: ${1A}\n";
         let mut tree = yaml::read(text, "f").unwrap();
         let findings = substitute(&mut tree, &Environment::default());
-        let shown: Vec<String> = findings
+        let mut shown: Vec<String> = findings
             .iter()
             .map(|finding| &finding.mistake)
             .map(|m| format!("{} {} {}", m.place, m.key, m.message))
             .collect();
+        shown.sort();
         assert_eq!(
             shown,
             [

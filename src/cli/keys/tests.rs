@@ -92,7 +92,7 @@ fn jwks_shows_public_members_only_and_lists_every_fault() {
     assert_eq!(keys.len(), 2);
     for key in keys {
         let members: Vec<_> = key.as_object().expect("object").keys().collect();
-        assert_eq!(members, ["kty", "use", "alg", "kid", "n", "e"]);
+        assert_eq!(members, ["alg", "e", "kid", "kty", "n", "use"]);
     }
 
     let files = [

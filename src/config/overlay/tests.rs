@@ -83,12 +83,11 @@ fn a_variable_that_names_no_key_is_a_mistake() {
             "environment SETBRIDGE_STREAMS__ONE__ID: streams.one: no such key in the \
              configuration\n    mend: name an element by its number, from 0",
             "environment SETBRIDGE_ZEBRA: zebra: no such key in the configuration\n    mend: \
-             remove it; known there: group_id, kafka, signing, transmitter, admin, state, limits, \
-             shutdown, log, streams",
+             remove it; known there: admin, group_id, kafka, limits, log, shutdown, signing, state, \
+             streams, transmitter",
             "flag --set: kafka.zebra: no such key in the configuration\n    mend: remove it; known \
-             there: bootstrap_servers, client_id, group_protocol, session_timeout, \
-             max_poll_interval, prefetch, \
-             oauthbearer_token_file, properties",
+             there: bootstrap_servers, client_id, group_protocol, max_poll_interval, \
+             oauthbearer_token_file, prefetch, properties, session_timeout",
         ]
     );
 }

@@ -22,7 +22,7 @@ pub(super) fn tidy(schema: &mut Value) {
                 .get("default")
                 .is_some_and(|d| d.is_null() || is_section(d))
             {
-                map.shift_remove("default");
+                map.remove("default");
             }
             if let Some(Value::Object(definitions)) = map.get_mut("$defs") {
                 *definitions = std::mem::take(definitions)
@@ -55,7 +55,7 @@ fn drop_null(map: &mut Map<String, Value>) {
         options.retain(|option| option.get("type").is_none_or(|name| name != "null"));
         if let [Value::Object(only)] = options.as_slice() {
             let only = only.clone();
-            map.shift_remove("anyOf");
+            map.remove("anyOf");
             map.extend(only);
         }
     }
@@ -70,7 +70,7 @@ fn words_to_enum(map: &mut Map<String, Value>) {
         .map(|option| option.get("const").cloned())
         .collect();
     if let Some(words) = words {
-        map.shift_remove("oneOf");
+        map.remove("oneOf");
         map.insert("type".into(), "string".into());
         map.insert("enum".into(), words.into());
     }
