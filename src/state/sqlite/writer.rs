@@ -1,8 +1,9 @@
 //! The thread that owns the connection: takes commands in turns, one transaction a turn.
 //!
 //! A turn begins with the first command and takes what comes within [`LINGER`], so that under load
-//! one commit, and one sync of the log, serves many SETs; look-ups are answered at once from inside
-//! the transaction. Nobody waits longer than that but those who wait for a flush.
+//! one commit, and one sync of the log, serves many SETs; look-ups are answered from inside the
+//! transaction as soon as no other command waits, so that a burst of them wakes those who asked once.
+//! Nobody waits longer than that but those who wait for a flush.
 //!
 //! A turn that fails is rolled back, and those who wait for its flush learn why. Its writes are kept in
 //! order, and the next turn begins with them: so what was remembered is in order for ever, and a
@@ -32,8 +33,8 @@ use super::{
 use crate::state::{Clock, Decision, Facts, StateError, StateStats, reply::Answer, window::Window};
 
 /// How long a turn takes in commands. It delays only what waits for a flush (offsets are committed
-/// every few seconds), and divides the 15 µs of a commit by the SETs of 10 ms.
-const LINGER: Duration = Duration::from_millis(10);
+/// every few seconds); of two SETs in one commit some dirty the same pages, and a sync is one.
+const LINGER: Duration = Duration::from_millis(25);
 /// The same when somebody waits: a decision without acceptance keeps its lane until it is flushed.
 const HURRY: Duration = Duration::from_millis(1);
 /// A turn ends when it has so many writes.
@@ -108,6 +109,8 @@ struct Writer<'c> {
     added: Vec<Added>,
     /// Who waits for this turn's flush.
     waiting: Vec<Answer<()>>,
+    /// Facts found, not yet told.
+    found: Vec<(Answer<Facts>, Result<Facts, StateError>)>,
     /// Why the last turn failed, and when the next may try.
     sick: Option<(StateError, Instant)>,
 }
@@ -129,6 +132,7 @@ impl<'c> Writer<'c> {
             writes: Vec::new(),
             added: Vec::new(),
             waiting: Vec::new(),
+            found: Vec::new(),
             sick: None,
         }
     }
@@ -167,6 +171,7 @@ impl<'c> Writer<'c> {
         if let Err(error) = ended {
             self.fail(&error);
         }
+        self.tell();
         self.publish_stats();
         closing
     }
@@ -206,9 +211,20 @@ impl<'c> Writer<'c> {
             if left.is_zero() || self.writes.len() >= MAX_WRITES {
                 break;
             }
-            next = commands.recv_timeout(left).ok();
+            next = commands.try_recv().ok().or_else(|| {
+                self.tell();
+                commands.recv_timeout(left).ok()
+            });
         }
+        self.tell();
         Ok(())
+    }
+
+    /// Answers the look-ups so far.
+    fn tell(&mut self) {
+        for (answer, facts) in self.found.drain(..) {
+            reply(answer, facts);
+        }
     }
 
     /// Carries out one command. With `refusing` there is no transaction: what is to be written is
@@ -223,7 +239,7 @@ impl<'c> Writer<'c> {
                 let facts =
                     refusing.map_or_else(|| self.look_up(&stream, &asked), |e| Err(e.clone()));
                 let failed = facts.as_ref().err().cloned();
-                reply(answer, facts);
+                self.found.push((answer, facts));
                 return failed.map_or(Ok(Go::On), Err);
             }
             Command::Remember(stream, remembered, answer) => {
