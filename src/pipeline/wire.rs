@@ -1,11 +1,12 @@
 //! The places on the wire to a receiver, and who is on the way to one.
 //!
 //! The desk takes records in only while the way is not crowded: a SET that is made long before it can leave costs memory,
-//! and has left every cache when its turn comes. Who waits for something else (a hold, a delay, the guard) is not on the
+//! and has left every cache when its turn comes. And it takes in many at a time, so that decoding and mapping stay in
+//! the caches, too. Who waits for something else (a hold, a delay, the guard) is not on the
 //! way: then the desk goes on looking for others, up to `max_unsettled`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -18,6 +19,8 @@ pub(super) struct Wire {
     places: Semaphore,
     approaching: AtomicUsize,
     crowd: usize,
+    /// The way was crowded, and is not half empty yet.
+    closed: AtomicBool,
 }
 
 impl Wire {
@@ -27,6 +30,7 @@ impl Wire {
             places: Semaphore::new(max_requests_in_flight),
             approaching: AtomicUsize::new(0),
             crowd: max_requests_in_flight.max(FEW),
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -36,9 +40,16 @@ impl Wire {
         Approach(Arc::clone(self))
     }
 
-    /// Whether as many are on the way as there are places.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.approaching.load(Ordering::Relaxed) >= self.crowd
+    /// Whether more should come: until as many are on the way as there are places, then not before half of these are
+    /// gone. For the one who takes in.
+    pub(super) fn wants_more(&self) -> bool {
+        let approaching = self.approaching.load(Ordering::Relaxed);
+        if approaching >= self.crowd {
+            self.closed.store(true, Ordering::Relaxed);
+        } else if approaching <= self.crowd / 2 {
+            self.closed.store(false, Ordering::Relaxed);
+        }
+        !self.closed.load(Ordering::Relaxed)
     }
 
     /// Waits for a place, first come, first served.
@@ -66,16 +77,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_is_crowded_while_many_approach() {
+    fn a_crowd_has_to_be_half_gone_before_more_come() {
         let wire = Wire::new(20);
         let mut way: Vec<_> = (0..19).map(|_| wire.approach()).collect();
-        assert!(!wire.is_crowded());
+        assert!(wire.wants_more());
         way.push(wire.approach());
-        assert!(wire.is_crowded());
+        assert!(!wire.wants_more());
+        way.truncate(11);
+        assert!(!wire.wants_more());
         way.pop();
-        assert!(!wire.is_crowded());
+        assert!(wire.wants_more());
+        way.extend((0..9).map(|_| wire.approach()));
+        assert!(wire.wants_more());
         let narrow = Wire::new(1);
         let _way: Vec<_> = (0..FEW - 1).map(|_| narrow.approach()).collect();
-        assert!(!narrow.is_crowded());
+        assert!(narrow.wants_more());
     }
 }

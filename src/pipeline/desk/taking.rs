@@ -21,7 +21,7 @@ impl Desk {
             let (room, suspect) = (&self.stream.parts.room, self.intake.is_suspect());
             room.set_probing(suspect);
             let room = room.has_space_for_a_set() || suspect;
-            if self.draining || !room || self.stream.wire.is_crowded() || !self.intake.may_take() {
+            if self.draining || !room || !self.stream.wire.wants_more() || !self.intake.may_take() {
                 return Ok(false);
             }
             if !self.intake.is_expanding() && !self.next_record()? {
