@@ -2,7 +2,7 @@
 
 use super::expr::Expr;
 use super::path::Path;
-use super::rule::Rule;
+use super::rule::{EventRule, Rule};
 use super::subject::SubjectExpr;
 use crate::detection::Needs;
 
@@ -13,21 +13,34 @@ pub(super) fn needs(rules: &[Rule]) -> Needs {
         if let Some(when) = &rule.when {
             needs.merge(when.needs());
         }
-        let Some(event) = &rule.event else { continue };
-        event.each.iter().for_each(|path| look(path, &mut needs));
-        subject(&event.subject, &mut needs);
-        let claims = event.claims.iter().map(|(_, expr)| expr);
-        for expr in event
-            .id
-            .iter()
-            .chain(&event.time)
-            .chain(&event.txn)
-            .chain(claims)
-        {
-            value(expr, &mut needs);
+        if let Some(made) = &rule.event {
+            event(made, &mut needs);
         }
     }
     needs
+}
+
+/// Names every part of the rule: a new one does not compile until somebody says here what it looks at.
+fn event(rule: &EventRule, needs: &mut Needs) {
+    let EventRule {
+        each,
+        subject: subjects,
+        id,
+        time,
+        txn,
+        claims,
+        event_type: _,
+        time_unit: _,
+        max_future: _,
+        max_past: _,
+        fallback_reason: _,
+    } = rule;
+    each.iter().for_each(|path| look(path, needs));
+    subject(subjects, needs);
+    let claims = claims.iter().map(|(_, expr)| expr);
+    for expr in id.iter().chain(time).chain(txn).chain(claims) {
+        value(expr, needs);
+    }
 }
 
 fn look(path: &Path, needs: &mut Needs) {
@@ -134,5 +147,7 @@ mod tests {
         assert_eq!(looks_at(mapping("$[?@.on].mail")), ["$"]);
         assert_eq!(looks_at(mapping("$.user['m\\u0061il']")), ["$.user"]);
         assert_eq!(looks_at(mapping("$.actor .mail")), ["$"]);
+        assert_eq!(looks_at(mapping("$.users[?@.id == '$'].mail")), ["$.users"]);
+        assert_eq!(looks_at(mapping("$.users[?@.id == $.id].mail")), ["$"]);
     }
 }

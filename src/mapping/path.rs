@@ -57,6 +57,8 @@ impl Path {
         }
         let route = match singular(&query) {
             Some(steps) => Route::Steps(steps),
+            // A filter may look at the detection from its root: `$.users[?@.id == $.main]`.
+            None if roots(&query) > 1 => Route::Query(Vec::new(), parsed),
             None => Route::Query(beginning(&query), parsed),
         };
         Ok(Self {
@@ -189,23 +191,43 @@ fn bracketed(inside: &str) -> Option<Step> {
 
 /// How often `..` occurs outside of quotes.
 fn descents(query: &str) -> usize {
-    let mut quote = None;
-    let mut escaped = false;
     let mut previous = ' ';
     let mut count = 0;
-    for c in query.chars() {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None if c == '\'' || c == '"' => quote = Some(c),
-            None if c == '.' && previous == '.' => count += 1,
-            None => {}
-        }
+    for c in unquoted(query) {
+        count += usize::from(c == '.' && previous == '.');
         previous = c;
     }
     count
+}
+
+/// How many queries there are that begin at the root: the path itself, and those in its filters.
+fn roots(query: &str) -> usize {
+    unquoted(query).filter(|c| *c == '$').count()
+}
+
+/// The signs of a query that are not in quotes, and the quotes that close.
+fn unquoted(query: &str) -> impl Iterator<Item = char> {
+    let mut quote = None;
+    let mut escaped = false;
+    query.chars().filter(move |&c| match quote {
+        Some(_) if escaped => {
+            escaped = false;
+            false
+        }
+        Some(open) => {
+            escaped = c == '\\';
+            if c == open {
+                quote = None;
+            }
+            c == open
+        }
+        None => {
+            if c == '\'' || c == '"' {
+                quote = Some(c);
+            }
+            quote.is_none()
+        }
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod faults;
 mod golden;
 mod hostile;
+mod looks;
 mod native;
 mod rules;
 mod values;

@@ -101,4 +101,6 @@ fn without_values(error: &ExecutionError) -> &'static str {
 }
 
 #[cfg(test)]
+mod needs_tests;
+#[cfg(test)]
 mod tests;

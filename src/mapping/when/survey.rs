@@ -126,10 +126,11 @@ impl<'e> Survey<'e> {
     }
 
     fn variable(&mut self, root: &'e str, names: &[&'e str]) {
-        let root = root.trim_start_matches('.');
         if root.starts_with('@') || self.bound.contains(&root) {
             return;
         }
+        // An absolute name (`.detection`) is never that of a macro's own variable.
+        let root = root.trim_start_matches('.');
         match root {
             "detection" => self.detection.add(names.iter().copied()),
             "record" => {}
