@@ -55,6 +55,13 @@ impl Path {
                 "name the members on the way to the second one".to_owned(),
             ));
         }
+        if from_node && roots(&query) > 1 {
+            // The engine knows one root, and here it is the node: the filter would look at the wrong place.
+            return Err((
+                format!("`{text}` begins at the node of `each`, and its filter at `$`"),
+                "put the filter into `each`, whose `$` is the detection".to_owned(),
+            ));
+        }
         let route = match singular(&query) {
             Some(steps) => Route::Steps(steps),
             // A filter may look at the detection from its root: `$.users[?@.id == $.main]`.
@@ -281,7 +288,16 @@ mod tests {
 
     #[test]
     fn bad_paths_say_why() {
-        for bad in ["$.", "$.a-b", "$[", "$.a[", "$..", "a.b", "$.a..b..c"] {
+        for bad in [
+            "$.",
+            "$.a-b",
+            "$[",
+            "$.a[",
+            "$..",
+            "a.b",
+            "$.a..b..c",
+            "@.a[?@.b == $.c]",
+        ] {
             assert!(Path::compile(bad).is_err(), "{bad}");
         }
         assert!(Path::compile("$['a..b..c..d']").is_ok());
