@@ -20,13 +20,17 @@ fn poison() -> Vec<(Vec<u8>, &'static str, &'static str)> {
     };
     let nested = |open: &str, close: &str| {
         let (open, close) = (open.repeat(10_000), close.repeat(10_000));
-        format!("{open}{close}").into_bytes()
+        format!("{open}{close}")
     };
     vec![
         (b"{this is not JSON".to_vec(), "decode", "invalid_json"),
         (b"{\"id\": \"\xff\"}".to_vec(), "decode", "invalid_utf8"),
-        (nested("[", "]"), "decode", "too_deep"),
-        (nested("{\"a\":", "}"), "decode", "too_deep"),
+        (nested("[", "]").into_bytes(), "decode", "too_deep"),
+        (
+            risk_with(&format!(r#""user": {}"#, nested("{\"a\":", "}"))),
+            "decode",
+            "too_deep",
+        ),
         (b"42".to_vec(), "decode", "not_an_object"),
         (b"  ".to_vec(), "decode", "empty_value"),
         (b"{}".to_vec(), "map", "no_rule"),
