@@ -74,6 +74,10 @@ async fn what_grows_too_old_between_attempts_is_a_dead_letter() {
     let configuration = configuration(wire, &topic, &org);
     let rule = org.answer_when(None, |_| true, Reply::status(503));
     let mut bridge = Bridge::start(&configuration).await;
+    // Joining the group takes seconds, in which it would grow too old before its first attempt.
+    bridge
+        .metric("setbridge_partitions_assigned", &[], |n| n == 1.0)
+        .await;
     wire.produce(&topic, happened(0, "1", "a@example.com"))
         .await;
     bridge.outcomes("okta", "dead_lettered", 1).await;
