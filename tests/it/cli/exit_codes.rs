@@ -1,13 +1,10 @@
-//! Exit codes that take more than a wrong word on the command line.
+//! Exit codes that take more than a wrong word on the command line. 70 is in `static_members.rs`.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::process::Stdio;
 
 use super::{Ran, Run, empty, set_up, setbridge};
-use crate::support::bridge::SOON;
-use crate::support::numbered::{all_taken, assert_whole_and_in_order, wave};
-use crate::support::one_stream::OneStream;
 
 #[test]
 fn output_that_cannot_be_written_is_74() {
@@ -66,39 +63,4 @@ fn a_state_that_cannot_be_opened_is_74() {
     assert!(ran.err.contains("state file"), "{}", ran.err);
     let kept = fs::read_to_string(folder.path().join("other.txt")).unwrap();
     assert!(kept.starts_with("not SQLite. "), "it is left alone: {kept}");
-}
-
-/// Two members under one name of KIP-345: the later one fences the earlier one, whose client fails for good. It is made
-/// anew once, and fences in turn; the second failure ends a process, the other one goes on.
-#[tokio::test]
-async fn a_consumer_that_fails_twice_ends_the_process_with_70() {
-    let Some(one) = OneStream::on_apache(1).await else {
-        return;
-    };
-    let one = one.set("kafka.properties.group.instance.id", "twin");
-    let assigned = "setbridge_partitions_assigned";
-    let mut first = one.start().await;
-    first.metric(assigned, &[], |n| n == 1.0).await;
-    one.produce(wave(5, 0..1)).await;
-    one.all_committed(5).await;
-    let mut second = one.start().await;
-    assert_eq!(first.code(SOON).await, 70);
-    first
-        .line("the first failure", |line| {
-            line["message"] == "the Kafka client failed; it is made anew once"
-        })
-        .await;
-    let broken = first.line("the end", |line| {
-        line["reason"].as_str().is_some_and(|reason| {
-            reason.starts_with("the Kafka client failed twice within ten minutes")
-        })
-    });
-    broken.await;
-
-    second.metric(assigned, &[], |n| n == 1.0).await;
-    one.produce(wave(5, 1..2)).await;
-    all_taken(&one.org, 10, || second.log_text()).await;
-    one.all_committed(10).await;
-    assert_whole_and_in_order(&one.org, 5, 2);
-    second.drain().await;
 }
