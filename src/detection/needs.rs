@@ -16,7 +16,7 @@ pub struct Needs {
 impl Needs {
     /// All of it.
     #[must_use]
-    pub fn everything() -> Self {
+    pub const fn everything() -> Self {
         Self {
             whole: true,
             members: BTreeMap::new(),

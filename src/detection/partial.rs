@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use serde::Deserialize as _;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -19,17 +18,17 @@ pub(super) fn read(text: &str, needs: &Needs) -> serde_json::Result<Value> {
     Ok(value)
 }
 
+static WHOLE: Needs = Needs::everything();
+
+/// Builds a value, as far as it is needed. Never by serde_json's own `Value`: with its feature `raw_value` that takes a
+/// member of a certain name for a text that holds JSON, and reads that text with a depth of its own.
 struct Part<'n>(&'n Needs);
 
 impl<'de> DeserializeSeed<'de> for Part<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        if self.0.is_whole() {
-            Value::deserialize(deserializer)
-        } else {
-            deserializer.deserialize_any(self)
-        }
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -42,6 +41,12 @@ impl<'de> Visitor<'de> for Part<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
+        if self.0.is_whole() {
+            while let Some(name) = map.next_key::<String>()? {
+                members.insert(name, map.next_value_seed(Part(&WHOLE))?);
+            }
+            return Ok(Value::Object(members));
+        }
         while let Some(needed) = map.next_key_seed(Name(self.0))? {
             match needed {
                 Some((name, needs)) => {
@@ -57,7 +62,7 @@ impl<'de> Visitor<'de> for Part<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
+        while let Some(item) = seq.next_element_seed(Part(&WHOLE))? {
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -184,6 +189,27 @@ mod tests {
         ] {
             assert!(read(bad, &needs(&[&["a"]])).is_err(), "{bad}");
         }
+    }
+
+    /// serde_json's own `Value` takes a member of this name for a text that holds JSON, which begins at depth 0 again.
+    #[test]
+    fn no_name_of_a_member_is_magic() {
+        const NAME: &str = "$serde_json::private::RawValue";
+        let text = json!({"a": {NAME: "[1]"}}).to_string();
+        for needs in [
+            Needs::everything(),
+            needs(&[&["a"]]),
+            needs(&[&["a", NAME]]),
+        ] {
+            let read = read(&text, &needs).expect("JSON");
+            assert_eq!(read["a"][NAME], "[1]");
+        }
+        let deep = |inner: &str| format!("{}{inner}{}", "[".repeat(120), "]".repeat(120));
+        let nested = (0..15).fold(deep("1"), |inner, _| {
+            deep(&format!("{{\"{NAME}\":{}}}", Value::from(inner)))
+        });
+        let read = read(&format!("{{\"a\":{nested}}}"), &Needs::everything());
+        assert!(read.is_ok(), "a text has no depth");
     }
 
     proptest! {
