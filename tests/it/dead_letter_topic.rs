@@ -2,40 +2,35 @@
 
 use serde_json::json;
 
-use crate::support::bridge::{Bridge, SOON};
+use crate::support::bridge::Bridge;
 use crate::support::broker::apache;
 use crate::support::configuration::{Configuration, receiver, record};
 use crate::support::fresh;
 use crate::support::numbered::{all_taken, numbered, wave};
+use crate::support::one_stream::OneStream;
 use crate::support::wire::{ANSWER, Message};
 
 #[tokio::test]
 async fn it_is_made_with_the_partitions_of_its_source() {
-    let Some(kafka) = apache() else { return };
-    let (wire, topic) = (kafka.wire(), fresh("detections"));
-    wire.create_topic(&topic, 6, &[]).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-    let mut bridge = Bridge::start(&configuration).await;
+    let Some(one) = OneStream::on_apache(6).await else {
+        return;
+    };
+    let mut bridge = one.start().await;
     bridge.message("topic made").await;
-    let letters = format!("{topic}.okta.dlq");
-    assert_eq!(wire.partitions(&letters).await.len(), 6);
+    let letters = format!("{}.okta.dlq", one.topic);
+    assert_eq!(one.wire.partitions(&letters).await.len(), 6);
     bridge.drain().await;
 }
 
 #[tokio::test]
 async fn a_missing_one_that_must_not_be_made_holds_the_stream() {
-    let Some(kafka) = apache() else { return };
-    let (wire, topic) = (kafka.wire(), fresh("detections"));
-    wire.create_topic(&topic, 2, &[]).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire)
-        .stream("okta", &topic, &org)
-        .set("streams.0.dead_letter", json!({"create": false}));
-    let group = configuration.group("okta");
-    let mut bridge = Bridge::start(&configuration).await;
+    let Some(one) = OneStream::on_apache(2).await else {
+        return;
+    };
+    let one = one.set("streams.0.dead_letter", json!({"create": false}));
+    let mut bridge = one.start().await;
     bridge.held("okta", Some("kafka_dead_letter_topic")).await;
-    let letters = format!("{topic}.okta.dlq");
+    let letters = format!("{}.okta.dlq", one.topic);
     let command = format!("--create --topic {letters}");
     bridge
         .line("the command to run", |line| {
@@ -43,8 +38,8 @@ async fn a_missing_one_that_must_not_be_made_holds_the_stream() {
         })
         .await;
     let bad = ["k", "l", "m"].map(|key| Message::new("not JSON").key(key));
-    wire.produce_all(&topic, bad).await;
-    wire.produce_all(&topic, wave(4, 0..1)).await;
+    one.produce(bad).await;
+    one.produce(wave(4, 0..1)).await;
     let stream = [("stream", "okta")];
     bridge
         .metric("setbridge_unsettled_sets", &stream, |n| n == 7.0)
@@ -52,14 +47,13 @@ async fn a_missing_one_that_must_not_be_made_holds_the_stream() {
     bridge
         .metric("setbridge_dead_letter_errors_total", &stream, |n| n >= 6.0)
         .await;
-    assert_eq!(org.tally().requests, 0);
-    let committed = wire.committed(&group, &topic).await;
-    assert_eq!(committed.values().sum::<i64>(), 0, "{committed:?}");
-    assert_eq!(wire.partitions(&letters).await.len(), 0);
-    wire.create_topic(&letters, 2, &[]).await;
-    all_taken(&org, 4, || bridge.log_text()).await;
-    wire.wait_committed(&group, &topic, 7, SOON).await;
-    assert_eq!(wire.read_all(&letters).await.len(), 3);
+    assert_eq!(one.org.tally().requests, 0);
+    assert_eq!(one.committed().await, 0);
+    assert_eq!(one.wire.partitions(&letters).await.len(), 0);
+    one.wire.create_topic(&letters, 2, &[]).await;
+    all_taken(&one.org, 4, || bridge.log_text()).await;
+    one.all_committed(7).await;
+    assert_eq!(one.wire.read_all(&letters).await.len(), 3);
     bridge.held("okta", None).await;
     let lines = bridge.lines();
     let told = |text: &str| {
@@ -104,20 +98,17 @@ async fn a_missing_one_no_longer_holds_when_its_source_has_left() {
 
 #[tokio::test]
 async fn a_letter_too_large_for_it_is_written_without_its_value() {
-    let Some(kafka) = apache() else { return };
-    let (wire, topic) = (kafka.wire(), fresh("detections"));
-    wire.create_topic(&topic, 1, &[]).await;
-    let letters = format!("{topic}.okta.dlq");
+    let Some(one) = OneStream::on_apache(1).await else {
+        return;
+    };
+    let letters = format!("{}.okta.dlq", one.topic);
     let small = [("max.message.bytes", "3000")];
-    wire.create_topic(&letters, 1, &small).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-    let mut bridge = Bridge::start(&configuration).await;
+    one.wire.create_topic(&letters, 1, &small).await;
+    let mut bridge = one.start().await;
     let value = "x".repeat(5000);
-    wire.produce(&topic, Message::new(value).key("k")).await;
-    wire.produce(&topic, record(&numbered("a@example.com", 0)))
-        .await;
-    let written = wire.read(&letters, 1, ANSWER).await.remove(0);
+    one.produce([Message::new(value).key("k")]).await;
+    one.produce([record(&numbered("a@example.com", 0))]).await;
+    let written = one.wire.read(&letters, 1, ANSWER).await.remove(0);
     assert_eq!(written.value, None);
     assert_eq!(written.key.as_deref(), Some(&b"k"[..]));
     assert_eq!(written.header("setbridge-value-omitted"), Some("true"));
@@ -130,10 +121,9 @@ async fn a_letter_too_large_for_it_is_written_without_its_value() {
     let again = Message::new("not JSON")
         .key("k".repeat(2000))
         .header("setbridge-detail", Some("x".repeat(2000).as_bytes()));
-    wire.produce(&topic, again).await;
-    wire.produce(&topic, record(&numbered("b@example.com", 0)))
-        .await;
-    let written = wire.read(&letters, 2, ANSWER).await.remove(1);
+    one.produce([again]).await;
+    one.produce([record(&numbered("b@example.com", 0))]).await;
+    let written = one.wire.read(&letters, 2, ANSWER).await.remove(1);
     assert_eq!(written.header("setbridge-headers-omitted"), Some("1"));
     assert_eq!(written.header("setbridge-key-bytes"), Some("2000"));
     let detail = written.header("setbridge-detail").unwrap();
@@ -145,21 +135,18 @@ async fn a_letter_too_large_for_it_is_written_without_its_value() {
 /// librdkafka sends letters together; together they may be larger than the topic allows, each by itself is not.
 #[tokio::test]
 async fn many_small_letters_at_once_keep_their_values() {
-    let Some(kafka) = apache() else { return };
-    let (wire, topic) = (kafka.wire(), fresh("detections"));
-    wire.create_topic(&topic, 1, &[]).await;
-    let letters = format!("{topic}.okta.dlq");
+    let Some(one) = OneStream::on_apache(1).await else {
+        return;
+    };
+    let letters = format!("{}.okta.dlq", one.topic);
     let small = [("max.message.bytes", "3000")];
-    wire.create_topic(&letters, 1, &small).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+    one.wire.create_topic(&letters, 1, &small).await;
     // All bad ones wait for the good one behind them, and are then written at once.
     let bad = (0..50).map(|n| Message::new("x".repeat(1000)).key(format!("k{}", n % 5)));
-    wire.produce_all(&topic, bad).await;
-    wire.produce(&topic, record(&numbered("a@example.com", 0)))
-        .await;
-    let mut bridge = Bridge::start(&configuration).await;
-    let written = wire.read(&letters, 50, ANSWER).await;
+    one.produce(bad).await;
+    one.produce([record(&numbered("a@example.com", 0))]).await;
+    let mut bridge = one.start().await;
+    let written = one.wire.read(&letters, 50, ANSWER).await;
     let whole = written
         .iter()
         .filter(|letter| letter.value.is_some())

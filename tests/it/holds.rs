@@ -10,6 +10,7 @@ use crate::support::bridge::{Bridge, SOON};
 use crate::support::broker::brokers;
 use crate::support::configuration::{Configuration, ISSUER, receiver, record, risk, user};
 use crate::support::fresh;
+use crate::support::one_stream::OneStream;
 use crate::support::receipts::{answered, dead_letters, is_about, requests, taken, taken_by_user};
 use crate::support::wire::{ANSWER, Message, Wire};
 
@@ -36,30 +37,28 @@ fn assert_all_delivered_in_order(org: &Simulator, what: &str) {
 }
 
 /// The first user's detection was tried, and no offset moved.
-async fn assert_nothing_settled(wire: &Wire, group: &str, topic: &str, what: &str) {
+async fn assert_nothing_settled(wire: &Wire, group: &str, topic: &str, id: &str, what: &str) {
     let committed = wire.committed(group, topic).await;
     assert_eq!(committed.values().sum::<i64>(), 0, "{what}: {committed:?}");
-    assert_eq!(dead_letters(wire, topic, "okta").await, [], "{what}");
+    assert_eq!(dead_letters(wire, topic, id).await, [], "{what}");
 }
 
 #[tokio::test]
 async fn invalid_key_holds_until_the_right_key_is_loaded() {
     for broker in brokers() {
-        let (topic, wire, name) = (fresh("detections"), broker.wire(), broker.name());
-        broker.create_source(&topic, 2, &["okta"]).await;
-        let org = receiver().await;
-        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+        let one = OneStream::on(&broker, 2).await;
+        let (org, name) = (&one.org, one.name);
         // The org knows only a key that we do not sign with yet.
-        register_other_key(&org);
-        let mut bridge = Bridge::start(&configuration).await;
-        wire.produce_all(&topic, detections()).await;
+        register_other_key(org);
+        let mut bridge = one.start().await;
+        one.produce(detections()).await;
         bridge.held("okta", Some("invalid_key")).await;
         let asked = org.tally().requests as usize;
-        answered(&org, asked + 3).await;
+        answered(org, asked + 3).await;
 
         assert_eq!(org.tally().taken, 0, "{name}");
         assert!(
-            requests(&org)
+            requests(org)
                 .iter()
                 .all(|r| r.err.as_deref() == Some("invalid_key"))
         );
@@ -67,20 +66,19 @@ async fn invalid_key_holds_until_the_right_key_is_loaded() {
         assert_eq!(bridge.get("/livez").await.0, 200, "{name}");
         let first = kids(&bridge).await;
         assert_eq!(first.len(), 1, "{name}: the JWKS stays served");
-        let group = configuration.group("okta");
-        assert_nothing_settled(wire, &group, &topic, name).await;
+        assert_nothing_settled(&one.wire, &one.group(), &one.topic, "okta", name).await;
 
-        std::fs::write(configuration.folder().join("signing.pem"), OTHER_KEY).unwrap();
+        std::fs::write(one.configuration.folder().join("signing.pem"), OTHER_KEY).unwrap();
         bridge.hup();
         bridge.outcomes("okta", "delivered", 15).await;
         bridge.held("okta", None).await;
-        assert_all_delivered_in_order(&org, name);
+        assert_all_delivered_in_order(org, name);
         let now = kids(&bridge).await;
         assert_ne!(first, now, "{name}");
-        let last = requests(&org).pop().unwrap();
+        let last = requests(org).pop().unwrap();
         assert_eq!(last.kid, now.first().cloned(), "{name}");
-        wire.wait_committed(&group, &topic, 15, ANSWER).await;
-        assert_eq!(dead_letters(wire, &topic, "okta").await, [], "{name}");
+        one.all_committed(15).await;
+        assert_eq!(one.dead_letters().await, [], "{name}");
         bridge.drain().await;
     }
 }
@@ -89,43 +87,41 @@ async fn invalid_key_holds_until_the_right_key_is_loaded() {
 #[tokio::test]
 async fn all_that_waited_are_signed_anew_when_the_old_key_stays_published() {
     let broker = &brokers()[0];
-    let (topic, wire) = (fresh("detections"), broker.wire());
-    broker.create_source(&topic, 1, &["okta"]).await;
-    let org = receiver().await;
     let keys = json!([{"file": "signing.pem"}, {"file": "other.pem", "published_only": true}]);
-    let configuration = Configuration::new(wire)
-        .stream("okta", &topic, &org)
+    let one = OneStream::on(broker, 1)
+        .await
         .set("signing.keys", keys)
         .set("streams.0.hold.initial_probe_delay", "1h")
         .set("streams.0.hold.max_probe_delay", "1h");
+    let org = &one.org;
     let (signing, other) = ["signing.pem", "other.pem"]
-        .map(|name| configuration.folder().join(name))
+        .map(|name| one.configuration.folder().join(name))
         .into();
     std::fs::write(&other, OTHER_KEY).unwrap();
-    register_other_key(&org);
+    register_other_key(org);
     // So late that the first one's answer holds none of the others back.
     let late = Reply::refusal("invalid_key", "").after(Duration::from_secs(2));
     let rule = org.answer_when(None, |_| true, late);
-    wire.produce_all(&topic, detections()).await;
-    let mut bridge = Bridge::start(&configuration).await;
+    one.produce(detections()).await;
+    let mut bridge = one.start().await;
     bridge.held("okta", Some("invalid_key")).await;
     let stream = [("stream", "okta")];
     bridge
         .metric("setbridge_requests_in_flight", &stream, |sets| sets == 0.0)
         .await;
     org.withdraw(rule);
-    let refused = requests(&org).len();
+    let refused = requests(org).len();
     assert!(refused > 1, "{refused}");
 
-    std::fs::rename(&signing, configuration.folder().join("old.pem")).unwrap();
+    std::fs::rename(&signing, one.configuration.folder().join("old.pem")).unwrap();
     std::fs::rename(&other, &signing).unwrap();
-    std::fs::rename(configuration.folder().join("old.pem"), &other).unwrap();
+    std::fs::rename(one.configuration.folder().join("old.pem"), &other).unwrap();
     bridge.hup();
     bridge.outcomes("okta", "delivered", 15).await;
-    assert_all_delivered_in_order(&org, "rotated");
+    assert_all_delivered_in_order(org, "rotated");
     let kids = kids(&bridge).await;
     assert_eq!(kids.len(), 2, "the old one is still published");
-    let after = requests(&org).split_off(refused);
+    let after = requests(org).split_off(refused);
     assert_eq!(after.len(), 15, "one probe, then each once");
     assert!(after.iter().all(|sent| sent.kid.as_ref() == kids.first()));
     bridge.drain().await;
@@ -134,23 +130,20 @@ async fn all_that_waited_are_signed_anew_when_the_old_key_stays_published() {
 #[tokio::test]
 async fn a_held_stream_resumes_by_itself_when_the_org_is_mended() {
     for broker in brokers() {
-        let (topic, wire, name) = (fresh("detections"), broker.wire(), broker.name());
-        broker.create_source(&topic, 2, &["okta"]).await;
-        let org = receiver().await;
-        let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+        let one = OneStream::on(&broker, 2).await;
+        let (org, name) = (&one.org, one.name);
         let audience = format!("http://{}", org.address());
-        org.register("https://somebody.else", &audience, configuration.jwks());
-        let mut bridge = Bridge::start(&configuration).await;
-        wire.produce_all(&topic, detections()).await;
+        org.register("https://somebody.else", &audience, one.configuration.jwks());
+        let mut bridge = one.start().await;
+        one.produce(detections()).await;
         bridge.held("okta", Some("invalid_issuer")).await;
-        let group = configuration.group("okta");
-        assert_nothing_settled(wire, &group, &topic, name).await;
+        assert_nothing_settled(&one.wire, &one.group(), &one.topic, "okta", name).await;
 
         // Now the org fetches the keys from us, as Okta does.
         org.register(ISSUER, &audience, jwks_at(&bridge.jwks_url()).unwrap());
         bridge.outcomes("okta", "delivered", 15).await;
-        assert_all_delivered_in_order(&org, name);
-        wire.wait_committed(&group, &topic, 15, ANSWER).await;
+        assert_all_delivered_in_order(org, name);
+        one.all_committed(15).await;
         bridge.drain().await;
     }
 }
@@ -159,21 +152,19 @@ async fn a_held_stream_resumes_by_itself_when_the_org_is_mended() {
 async fn a_held_stream_sends_one_probe_at_a_time() {
     const ANSWER_AFTER: Duration = Duration::from_millis(200);
     let broker = &brokers()[0];
-    let (topic, wire) = (fresh("detections"), broker.wire());
-    broker.create_source(&topic, 1, &["okta"]).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire)
-        .stream("okta", &topic, &org)
+    let one = OneStream::on(broker, 1)
+        .await
         .set("streams.0.hold.initial_probe_delay", "20ms")
         .set("streams.0.hold.max_probe_delay", "20ms");
+    let org = &one.org;
     org.answer_when(None, |_| true, Reply::status(403).after(ANSWER_AFTER));
-    let mut bridge = Bridge::start(&configuration).await;
-    wire.produce_all(&topic, detections()).await;
+    let mut bridge = one.start().await;
+    one.produce(detections()).await;
     bridge.held("okta", Some("forbidden")).await;
     // What was on the wire when the first 403 came.
-    answered(&org, USERS).await;
-    answered(&org, USERS + 6).await;
-    let probes: Vec<_> = requests(&org).split_off(USERS);
+    answered(org, USERS).await;
+    answered(org, USERS + 6).await;
+    let probes: Vec<_> = requests(org).split_off(USERS);
     for pair in probes.windows(2) {
         let between = pair[1].at - pair[0].at;
         assert!(
@@ -235,7 +226,7 @@ async fn every_set_up_verdict_holds_and_no_redirect_is_followed() {
         answered(org, USERS + 1).await;
         assert_eq!(org.tally().taken, 0, "{reason}");
         let group = configuration.group(id);
-        assert_nothing_settled(wire, &group, topic, reason).await;
+        assert_nothing_settled(wire, &group, topic, id, reason).await;
     }
     assert_eq!(
         elsewhere.tally().requests,
@@ -263,19 +254,17 @@ async fn every_set_up_verdict_holds_and_no_redirect_is_followed() {
 #[tokio::test]
 async fn during_a_named_hold_an_invalid_request_proves_the_set_up_good() {
     let broker = &brokers()[0];
-    let (topic, wire) = (fresh("detections"), broker.wire());
-    broker.create_source(&topic, 1, &["okta"]).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
-    let mut bridge = Bridge::start(&configuration).await;
+    let one = OneStream::on(broker, 1).await;
+    let org = &one.org;
+    let mut bridge = one.start().await;
     // An acceptance first, so that a refusal is the record's own.
-    wire.produce(&topic, record(&risk("0", "first@example.com", "low")))
+    one.produce([record(&risk("0", "first@example.com", "low"))])
         .await;
     bridge.outcomes("okta", "delivered", 1).await;
     let hold = org.answer_when(None, |_| true, Reply::refusal("invalid_key", ""));
     let bad = record(&risk("1", "bad@example.com", "low"));
     let good = record(&risk("2", "good@example.com", "low"));
-    wire.produce_all(&topic, [bad, good]).await;
+    one.produce([bad, good]).await;
     bridge.held("okta", Some("invalid_key")).await;
     org.answer_when(
         None,
@@ -286,9 +275,8 @@ async fn during_a_named_hold_an_invalid_request_proves_the_set_up_good() {
     bridge.outcomes("okta", "delivered", 2).await;
     bridge.outcomes("okta", "dead_lettered", 1).await;
     bridge.held("okta", None).await;
-    assert_eq!(taken(&org).len(), 2);
-    wire.wait_committed(&configuration.group("okta"), &topic, 3, ANSWER)
-        .await;
+    assert_eq!(taken(org).len(), 2);
+    one.all_committed(3).await;
     bridge.drain().await;
 }
 
@@ -298,23 +286,21 @@ async fn during_a_named_hold_an_invalid_request_proves_the_set_up_good() {
 async fn in_any_other_hold_a_refused_probe_proves_nothing() {
     const ANSWER_AFTER: Duration = Duration::from_millis(100);
     let broker = &brokers()[0];
-    let (topic, wire) = (fresh("detections"), broker.wire());
-    broker.create_source(&topic, 1, &["okta"]).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire)
-        .stream("okta", &topic, &org)
+    let one = OneStream::on(broker, 1)
+        .await
         .set("streams.0.hold.initial_probe_delay", "20ms")
         .set("streams.0.hold.max_probe_delay", "20ms")
         .set("streams.0.guard.refusals.wait", "500ms");
-    let mut bridge = Bridge::start(&configuration).await;
-    wire.produce(&topic, record(&risk("0", "first@example.com", "low")))
+    let org = &one.org;
+    let mut bridge = one.start().await;
+    one.produce([record(&risk("0", "first@example.com", "low"))])
         .await;
     bridge.outcomes("okta", "delivered", 1).await;
     let bad = |claims: &serde_json::Value| is_about(claims, &user(0));
     let forbidden = || Reply::status(403).after(ANSWER_AFTER);
     org.answer_when(None, move |claims| !bad(claims), forbidden());
     let also = org.answer_when(None, bad, forbidden());
-    wire.produce_all(&topic, detections()).await;
+    one.produce(detections()).await;
     bridge.held("okta", Some("forbidden")).await;
     let stream = [("stream", "okta")];
     bridge
@@ -326,13 +312,13 @@ async fn in_any_other_hold_a_refused_probe_proves_nothing() {
     let refused = |sent: &Received| sent.answered == Answered::Status(400);
     let tried = org.wait_for(|log| log.received.iter().filter(|sent| refused(sent)).count() >= 3);
     timeout(SOON, tried).await.expect("the bad one is probed");
-    let log = requests(&org);
+    let log = requests(org);
     let first = log.iter().position(refused).unwrap();
     for pair in log[first..].windows(2) {
         let between = pair[1].at - pair[0].at;
         assert!(between >= ANSWER_AFTER, "{between:?}: more than a probe");
     }
-    assert_eq!(dead_letters(wire, &topic, "okta").await, []);
+    assert_eq!(one.dead_letters().await, []);
 
     // Now the others are good, and the bad one is at fault itself: each SET about it is a dead letter.
     org.recover();
@@ -366,19 +352,17 @@ async fn kids(bridge: &Bridge) -> Vec<String> {
 #[tokio::test]
 async fn what_waits_for_its_turn_is_not_sent_during_a_hold() {
     let broker = &brokers()[0];
-    let (topic, wire) = (fresh("detections"), broker.wire());
-    broker.create_source(&topic, 1, &["okta"]).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire)
-        .stream("okta", &topic, &org)
+    let one = OneStream::on(broker, 1)
+        .await
         .set("limits.max_requests_in_flight", 2)
         .set("streams.0.hold.initial_probe_delay", "1h")
         .set("streams.0.hold.max_probe_delay", "1h");
+    let org = &one.org;
     let slow = Duration::from_millis(200);
     org.answer_when(None, |_| true, Reply::status(403).after(slow));
     let many = (0..40).map(|n| record(&risk(&n.to_string(), &user(n), "high")));
-    wire.produce_all(&topic, many).await;
-    let mut bridge = Bridge::start(&configuration).await;
+    one.produce(many).await;
+    let mut bridge = one.start().await;
     bridge.held("okta", Some("forbidden")).await;
     // All have been taken in, and nothing is on the wire any more: had they gone on, there would be.
     let stream = [("stream", "okta")];

@@ -26,7 +26,7 @@ pub(crate) struct OneStream {
 }
 
 impl OneStream {
-    /// Over a topic with so many partitions. The state is in memory.
+    /// Over a topic with so many partitions. The state is in memory. A mock cluster ends with `broker`: keep it.
     pub(crate) async fn on(broker: &Broker, partitions: i32) -> OneStream {
         let topic = fresh("detections");
         broker.create_source(&topic, partitions, &[ID]).await;
