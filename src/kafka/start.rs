@@ -238,24 +238,25 @@ fn begin(
     numbers: &[i32],
     rule: StartAt,
 ) -> KafkaResult<BTreeMap<i32, i64>> {
-    let mut by_time = BTreeMap::new();
+    // The logs' ends are asked for first: a record that comes in meanwhile is found by its time, or lies behind that end.
+    let mut begin = BTreeMap::new();
+    for number in numbers {
+        let (low, high) = consumer.fetch_watermarks(topic, *number, ASK)?;
+        let offset = match rule {
+            StartAt::Earliest => low,
+            // No record is as young as that: the next one to come.
+            StartAt::Latest | StartAt::Time(_) => high,
+        };
+        begin.insert(*number, offset);
+    }
     if let (StartAt::Time(ms), false) = (rule, numbers.is_empty()) {
         let mut ask = TopicPartitionList::new();
         for number in numbers {
             ask.add_partition_offset(topic, *number, Offset::Offset(ms))?;
         }
-        by_time = offsets(&consumer.offsets_for_times(ask, ASK)?);
+        begin.extend(offsets(&consumer.offsets_for_times(ask, ASK)?));
     }
-    let each = numbers.iter().map(|number| {
-        let (low, high) = consumer.fetch_watermarks(topic, *number, ASK)?;
-        let offset = match rule {
-            StartAt::Earliest => low,
-            // No record is as young as that: the next one to come.
-            StartAt::Latest | StartAt::Time(_) => by_time.get(number).copied().unwrap_or(high),
-        };
-        Ok((*number, offset))
-    });
-    each.collect()
+    Ok(begin)
 }
 
 fn numbers_of(consumer: &BaseConsumer<Context>, topic: &str) -> KafkaResult<Vec<i32>> {
