@@ -292,7 +292,7 @@ impl Desk {
         match notice {
             Notice::Assigned(seats) => self.assigned(seats).await,
             Notice::Revoking(seats) => self.revoking(&seats),
-            Notice::Lost(seats) => self.lost(&seats),
+            Notice::Lost(seats) => self.lost(&seats).await?,
             Notice::Committed(list) => {
                 for (seat, next) in list {
                     if let Some(place) = self.places.get_mut(&seat) {

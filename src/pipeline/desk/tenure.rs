@@ -111,7 +111,9 @@ impl Desk {
         self.release();
     }
 
-    pub(super) fn lost(&mut self, seats: &[Seat]) {
+    /// When it returns, no journey of these seats is left: one that had passed its last look at the lease may still have
+    /// remembered an outcome, and whoever takes the same place next, of another log perhaps, must come behind that.
+    pub(super) async fn lost(&mut self, seats: &[Seat]) -> Result<(), Broken> {
         for seat in seats {
             if let Some(place) = self.places.get(seat) {
                 self.stream.parts.metrics.rebalances.inc("lost");
@@ -121,9 +123,21 @@ impl Desk {
             }
         }
         self.withdraw(seats);
+        let is_at_work = |place: &Place| place.under_way > 0;
+        // The hard lease ends them at once.
+        while seats
+            .iter()
+            .any(|seat| self.places.get(seat).is_some_and(is_at_work))
+        {
+            let Some(arrived) = self.journeys.join_next().await else {
+                break;
+            };
+            self.arrived(arrived)?;
+        }
         seats.iter().for_each(|seat| self.remove(*seat));
         // A poller that is gone lets nothing be sent.
         let _ = self.inputs.orders.send(Order::Stopped);
+        Ok(())
     }
 
     /// Hands over the partitions that leave and have nothing under way any more, or no time.
