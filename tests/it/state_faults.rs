@@ -116,3 +116,33 @@ async fn a_revoke_is_answered_although_nothing_can_be_made_durable() {
     a.drain().await;
     b.drain().await;
 }
+
+#[tokio::test]
+async fn a_partition_that_comes_while_nothing_can_be_made_durable_leaves_again() {
+    let Some(kafka) = apache() else { return };
+    let group = Group::new(kafka).await;
+    let mut a = group.start("a").await;
+    assigned(&a, 2.0).await;
+    let mut b = group.start("b").await;
+    assigned(&b, 1.0).await;
+    assigned(&a, 1.0).await;
+    group.state_of("a").execute_batch(BREAK).expect("a trigger");
+    group.wire.produce_all(&group.topic, records(0)).await;
+    all_taken(&group.org, 2, || a.log_text() + &b.log_text()).await;
+    a.held("okta", Some("state_store")).await;
+
+    // It goes to a, whose state cannot say what it knows about it, and has to leave again.
+    b.drain().await;
+    assigned(&a, 2.0).await;
+    let mut b = group.start("b").await;
+    assigned(&b, 1.0).await;
+    assigned(&a, 1.0).await;
+
+    group.state_of("a").execute_batch(MEND).expect("no trigger");
+    a.held("okta", None).await;
+    group.wire.produce_all(&group.topic, records(1)).await;
+    all_taken(&group.org, 4, || a.log_text() + &b.log_text()).await;
+    assert_whole_and_in_order(&group.org, 2, 2);
+    a.drain().await;
+    b.drain().await;
+}
