@@ -110,7 +110,9 @@ pub struct Poller {
     pub(super) asked_group: Option<Instant>,
     /// Losses that the desk has not heard of yet: until then no tick says that anything may be sent.
     pub(super) unheard_losses: usize,
-    /// Which topics the names meant when their partitions came; when to look again.
+    /// Which topics the names meant when we last had partitions of them; when to look again. Kept when they leave: the group
+    /// may still have, or get, our commit in a log that is gone, and that may be a place in the new one as well. One entry
+    /// a topic.
     pub(super) topic_ids: HashMap<String, TopicId>,
     pub(super) identify_at: Instant,
     /// The last misfortune with Kafka, until everything looks well again.
@@ -166,7 +168,6 @@ impl Poller {
             self.unprepared = None;
             self.beginnings = Beginnings::default();
             self.reposition_at = None;
-            self.topic_ids.clear();
             self.lose(lost);
             self.tell(Notice::Fatal { error, final_one });
             if final_one {

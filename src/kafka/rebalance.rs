@@ -190,8 +190,6 @@ impl Poller {
             }
         }
         self.places.retain(|_, of| !of.is_empty());
-        self.topic_ids
-            .retain(|topic, _| self.places.contains_key(topic));
     }
 
     pub(super) fn unassign(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) {

@@ -126,7 +126,7 @@ impl Poller {
         }
     }
 
-    /// Compares the topics' ids with those that they had when their partitions came. A log that was made anew and is
+    /// Compares the topics' ids with those that they had when we last had partitions of them. A log that was made anew and is
     /// longer already than we have read of the old one shows in nothing else: librdkafka reads on at the old offset.
     pub(super) fn identify(&mut self, consumer: &BaseConsumer<Context>) {
         if self.identify_at > Instant::now() || self.places.is_empty() || self.rebalances() {
