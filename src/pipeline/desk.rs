@@ -318,7 +318,8 @@ impl Desk {
             }
             Notice::Lag { seat, log_end } => {
                 if let Some(place) = self.places.get_mut(&seat) {
-                    place.log_end = place.log_end.max(log_end);
+                    // The latest word, not the highest: of a log that was made anew the old end may be told once more.
+                    place.log_end = log_end;
                 }
             }
             Notice::Trouble(trouble, text) => self.trouble(trouble, &text),
