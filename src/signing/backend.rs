@@ -36,14 +36,20 @@ impl Backend for AwsLc {
     }
 
     fn sign(&self, batch: &mut Vec<Job>, meter: &Meter) {
-        let mut signed = Vec::with_capacity(batch.len());
-        for job in batch.drain(..).filter(|job| !job.is_abandoned()) {
-            let input = job.key().signing_input(job.claims());
-            let (signature, took) = meter.measure(|| job.key().signature(&input));
+        batch.retain(|job| !job.is_abandoned());
+        let inputs: Vec<_> = batch
+            .iter()
+            .map(|job| job.key().signing_input(job.claims()))
+            .collect();
+        let sign = |(job, input): (&Job, &Vec<u8>)| {
+            let started = Instant::now();
+            (job.key().signature(input), started.elapsed())
+        };
+        let signed: Vec<_> = meter.measure(batch.len(), || {
+            batch.iter().zip(&inputs).map(sign).collect()
+        });
+        for ((job, input), (signature, took)) in batch.drain(..).zip(inputs).zip(signed) {
             let compact: Result<_, SignError> = signature.map(|s| compact(input, &s));
-            signed.push((job, compact, took));
-        }
-        for (job, compact, took) in signed {
             job.answer(compact, took);
         }
     }
@@ -57,17 +63,16 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Runs one private-key operation; returns its result and its wall time. Two reads of the thread's
-    /// CPU clock cost about 0.5 µs, 0.2 % of a signature.
-    pub(super) fn measure<T>(&self, operation: impl FnOnce() -> T) -> (T, Duration) {
-        let started = Instant::now();
+    /// Runs so many private-key operations. Two reads of the thread's CPU clock are two system calls:
+    /// about 0.5 µs for a batch.
+    pub(super) fn measure<T>(&self, count: usize, operations: impl FnOnce() -> T) -> T {
         let before = thread_cpu();
-        let result = operation();
+        let result = operations();
         let cpu = thread_cpu().saturating_sub(before);
         let nanos = u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX);
         self.cpu_nanos.fetch_add(nanos, Ordering::Relaxed);
-        self.signed.fetch_add(1, Ordering::Relaxed);
-        (result, started.elapsed())
+        self.signed.fetch_add(count as u64, Ordering::Relaxed);
+        result
     }
 
     /// CPU time of all operations so far, in seconds.
