@@ -5,9 +5,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::indent::indented;
 use super::run::block_on;
 use super::{Console, Exit, LogArgs};
 use crate::config::{LogFormat, LogSettings};
@@ -153,13 +156,15 @@ fn show(
 /// One detection: the record, the SET that was made of it, the receiver's answer.
 fn explain(record: &str, received: &Received, console: &mut Console<'_>) -> io::Result<()> {
     let out = &mut *console.out;
-    let claims = received.claims.clone().unwrap_or_default();
     writeln!(out, "One detection on its way:\n")?;
     writeln!(out, "  the record in Kafka\n    {record}\n")?;
-    let header = serde_json::json!({"typ": "secevent+jwt", "alg": "RS256", "kid": received.kid});
-    writeln!(out, "  the SET that was signed and pushed\n    {header}")?;
-    for line in serde_json::to_string_pretty(&claims)?.lines() {
-        writeln!(out, "    {line}")?;
+    writeln!(out, "  the SET that was signed and pushed")?;
+    for part in received.raw.split(|byte| *byte == b'.').take(2) {
+        // What the receiver took as a token is one.
+        let json = URL_SAFE_NO_PAD.decode(part).unwrap_or_default();
+        for line in indented(&String::from_utf8_lossy(&json)).lines() {
+            writeln!(out, "    {line}")?;
+        }
     }
     let answer = match received.answered {
         Answered::Status(status) => format!("HTTP {status}"),

@@ -6,6 +6,7 @@ mod check;
 mod completion;
 mod demo;
 mod exit;
+mod indent;
 pub mod keys;
 mod map;
 mod run;
