@@ -11,17 +11,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::ffi::{self, TopicId};
 use crate::record::{Origin, Record};
 
-use super::client::{Trouble, code_of};
-use super::context::{Context, Said};
+use super::context::Context;
 use super::events::{Notice, Order, Seat, Seated};
 use super::membership::Membership;
 use super::room::Room;
@@ -37,8 +35,6 @@ const BATCH: usize = 256;
 const BUSY: Duration = Duration::from_secs(1);
 /// A second fatal error within this time ends the process.
 const FATAL_AGAIN: Duration = Duration::from_secs(600);
-/// After so long without misfortune Kafka is asked whether all is well.
-const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// Longest wait for one answer of the broker between two polls.
 pub(super) const ASK: Duration = Duration::from_secs(5);
 
@@ -116,7 +112,7 @@ pub struct Poller {
     pub(super) topic_ids: HashMap<String, TopicId>,
     pub(super) identify_at: Instant,
     /// The last misfortune with Kafka, until everything looks well again.
-    trouble_at: Option<Instant>,
+    pub(super) trouble_at: Option<Instant>,
 }
 
 impl Poller {
@@ -345,76 +341,6 @@ impl Poller {
         })
     }
 
-    fn misfortune(
-        &mut self,
-        consumer: &BaseConsumer<Context>,
-        error: &KafkaError,
-    ) -> Option<String> {
-        if let Some((code, reason)) = consumer.client().fatal_error() {
-            return Some(format!("{code}: {reason}"));
-        }
-        match code_of(error) {
-            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
-                self.reposition_at = Some(Instant::now());
-            }
-            Some(Code::PollExceeded) => tracing::error!(
-                "max.poll.interval.ms passed between two polls; the group dropped us"
-            ),
-            Some(code) => self.trouble(Trouble::of(code), error.to_string()),
-            None => tracing::warn!(%error, "Kafka"),
-        }
-        None
-    }
-
-    /// Everything that librdkafka said during the last poll.
-    fn hear(&mut self, consumer: &BaseConsumer<Context>) -> Option<String> {
-        while let Some(said) = consumer.context().next() {
-            match said {
-                Said::Assign(partitions) => {
-                    self.unprepared.get_or_insert_default().extend(partitions);
-                    self.prepare_at = Instant::now();
-                    self.prepare_again(consumer);
-                }
-                Said::Revoke(partitions) => self.revoke(consumer, &partitions),
-                Said::Committed { list, asked } => {
-                    if asked {
-                        self.asked_group = None;
-                    }
-                    self.committed(list);
-                }
-                Said::CommitFailed(error) => self.commit_failed(&error),
-                Said::HighWatermark(topic, partition, log_end) => {
-                    if let Some(seat) = self.seat(&topic, partition) {
-                        self.tell(Notice::Lag { seat, log_end });
-                    }
-                }
-                Said::Global(trouble, text) => self.trouble(trouble, text),
-                Said::Fatal(text) => return Some(text),
-            }
-        }
-        None
-    }
-
-    fn committed(&self, list: Vec<(String, i32, i64)>) {
-        let seats: Vec<_> = list
-            .iter()
-            .filter_map(|(topic, n, next)| Some((self.seat(topic, *n)?, *next)))
-            .collect();
-        if !seats.is_empty() {
-            self.tell(Notice::Committed(seats));
-        }
-    }
-
-    fn commit_failed(&mut self, error: &KafkaError) {
-        self.tell(Notice::CommitFailed(error.to_string()));
-        // While the group was being asked, a refusal means that the partitions are gone: the loss follows as a
-        // revoke, and until then no tick says that we may send.
-    }
-
-    fn seat(&self, topic: &str, partition: i32) -> Option<Seat> {
-        Some(self.places.get(topic)?.get(&partition)?.seat)
-    }
-
     pub(super) fn lose(&mut self, seats: Vec<Seat>) {
         self.unheard_losses += 1;
         self.tell(Notice::Lost(seats));
@@ -423,34 +349,5 @@ impl Poller {
     pub(super) fn tell(&self, notice: Notice) {
         // A desk that is gone has already told everybody to stop.
         let _ = self.lines.notices.send(notice);
-    }
-
-    pub(super) fn trouble(&mut self, trouble: Trouble, text: String) {
-        self.trouble_at = Some(Instant::now());
-        self.tell(Notice::Trouble(trouble, text));
-    }
-
-    pub(super) fn look(&self, consumer: &BaseConsumer<Context>) -> KafkaResult<()> {
-        let seated = self.places.keys();
-        let waiting = self.unprepared.iter().flatten().map(|(topic, _)| topic);
-        let assigned = seated.chain(waiting).map(String::as_str);
-        self.settings.look(consumer, assigned)
-    }
-
-    /// After some time without misfortune, asks whether all is well. librdkafka tells of a lasting refusal only once.
-    fn look_again(&mut self, consumer: &BaseConsumer<Context>) {
-        if self.trouble_at.is_none_or(|at| at.elapsed() < LOOK_AGAIN) {
-            return;
-        }
-        match self.look(consumer) {
-            Ok(()) => {
-                self.trouble_at = None;
-                self.tell(Notice::Recovered);
-            }
-            Err(error) => {
-                let trouble = code_of(&error).map_or(Trouble::Other, Trouble::of);
-                self.trouble(trouble, error.to_string());
-            }
-        }
     }
 }

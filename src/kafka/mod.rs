@@ -7,6 +7,7 @@ pub mod consumer;
 mod context;
 pub mod dead_letter;
 pub mod events;
+mod hearing;
 mod look;
 pub mod membership;
 pub mod offsets;
