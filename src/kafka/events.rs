@@ -51,13 +51,14 @@ pub enum Notice {
     Committed(Vec<(Seat, i64)>),
     /// The broker refused a commit.
     CommitFailed(String),
-    /// Retention removed records that were never read, or a topic was made anew before its records were settled.
+    /// Retention removed records that were never read, or they went with a topic that was made anew, or with a
+    /// log's lost end, before they were settled.
     RecordsLost {
         /// Topic name.
         topic: Arc<str>,
         /// Partition number.
         partition: i32,
-        /// How many (of a topic that was made anew: at most).
+        /// How many (but for retention: at most).
         records: u64,
     },
     /// Records between the log's end and the first one still there per partition.

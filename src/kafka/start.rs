@@ -83,7 +83,12 @@ pub(super) struct Beginnings {
 ///   one member: the group refuses commits of an older generation (or member epoch), and a partition changes hands only
 ///   after its owner has given it up, behind its commits. The others wait until they see it;
 /// * an owner that waited [`OTHERS`] in vain begins by itself, where its log ended when it first looked. The lowest
-///   partition's owner, should it come back to life, finds that commit and leaves all but its own alone.
+///   partition's owner, should it come back to life, looks once more before it commits, finds that commit and leaves all
+///   but its own alone. One gap remains: frozen between that look and its commit for longer than [`OTHERS`], and still a
+///   member, it commits the others' beginnings behind theirs. Its offsets may be later than theirs, if it looked at the
+///   logs' ends after them, or earlier than what they have committed since. An owner that lives commits over it, with its
+///   next settled record; one that crashes before that leaves a commit from which its successor skips, or repeats, what
+///   lies between.
 pub(super) fn starts(
     consumer: &BaseConsumer<Context>,
     partitions: &[(String, i32)],
@@ -232,7 +237,7 @@ fn committed(
 }
 
 /// Where the reading of these partitions begins by this rule.
-fn begin(
+pub(super) fn begin(
     consumer: &BaseConsumer<Context>,
     topic: &str,
     numbers: &[i32],

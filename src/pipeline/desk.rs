@@ -314,7 +314,7 @@ impl Desk {
                 records,
             } => {
                 metrics.records_lost.inc_by(records);
-                tracing::error!(stream = self.stream.id(), %topic, partition, records, "records are gone: removed by retention before they were read, or with their topic before they were settled");
+                tracing::error!(stream = self.stream.id(), %topic, partition, records, "records are gone: removed by retention before they were read, or with their topic or their log's end before they were settled");
             }
             Notice::Lag { seat, log_end } => {
                 if let Some(place) = self.places.get_mut(&seat) {
