@@ -160,7 +160,8 @@ pub(super) async fn stream(
     let membership = Arc::new(Membership::new(
         config.kafka.session_timeout.unwrap_or(KIP848_SESSION),
     ));
-    let passage = passage_of(stream, proven, &metrics).map_err(wrong)?;
+    let held_since = held_since(&state, stream).await?;
+    let passage = passage_of(stream, proven, &metrics, held_since).map_err(wrong)?;
     let template = stream.dead_letter.topic.clone();
     let parts = StreamParts {
         id: stream.id.shared(),
@@ -276,6 +277,20 @@ async fn is_proven(state: &StreamState, stream: &StreamConfig) -> Result<bool, S
     Ok(under == Some(stream.fingerprint.0))
 }
 
+/// In shadow mode nothing is accepted, so a hold from before would never be over.
+async fn held_since(
+    state: &StreamState,
+    stream: &StreamConfig,
+) -> Result<Option<passage::HeldSince>, StartError> {
+    match stream.mode {
+        Mode::Shadow => Ok(None),
+        Mode::Live => passage::HeldSince::read(state.clone())
+            .await
+            .map(Some)
+            .map_err(StartError::State),
+    }
+}
+
 /// What a stream consumes, and how.
 pub(super) fn consumer(
     stream: &StreamConfig,
@@ -337,6 +352,7 @@ fn passage_of(
     stream: &StreamConfig,
     proven: bool,
     metrics: &crate::metrics::StreamMetrics,
+    held_since: Option<passage::HeldSince>,
 ) -> Result<passage::Passage, String> {
     let receiver_fault = stream.receiver_error.map_or_else(
         || ReceiverFaultSettings {
@@ -381,6 +397,7 @@ fn passage_of(
         guard,
         proven,
         metrics.clone(),
+        held_since,
     ))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! DESIGN §5: such a SET is a dead letter, reason `expired`, and ages stop while the stream is held. So the age of a
 //! SET is the time since its event, less whatever of that time the stream was held: a wrong key over a weekend makes
-//! nobody's detections expire, whether they had been read before the hold or waited in Kafka. This is known in memory
-//! only: a restart during the hold forgets it.
+//! nobody's detections expire, whether they had been read before the hold or waited in Kafka. The state keeps since
+//! when a stream is held, so a restart during the hold changes nothing. Holds that are over are known in memory only.
 //!
 //! Event times are wall-clock times of other machines, so this is the wall clock too, in ms since 1970. Where it cannot
 //! be exact it errs on the young side: a SET that is sent late can be judged by its `event_timestamp`, one that
@@ -17,7 +17,7 @@ use crate::set::Timestamp;
 /// Holds that are remembered one by one; of more, the two that lie closest together become one.
 const MAX_SPANS: usize = 256;
 
-/// When a stream was held, as far as this process knows.
+/// When a stream was held: as far as this process knows, and in the hold that it found.
 #[derive(Debug, Clone, Default)]
 pub struct HeldTime {
     /// Holds that are over: first and last millisecond, oldest first.

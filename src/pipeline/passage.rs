@@ -3,6 +3,7 @@
 //! The rules are pure ([`Gate`], [`Guard`], [`DeliveryPolicy`]); this file only lets tasks wait for them. A SET that has
 //! to wait registers under its number and is told how to go on; one that goes away is forgotten by every rule.
 
+mod held_since;
 mod reasons;
 mod rules;
 
@@ -24,6 +25,7 @@ use crate::metrics::StreamMetrics;
 use crate::set::{SubjectKey, Timestamp};
 
 use super::stream::now_ms;
+pub(crate) use held_since::HeldSince;
 use reasons::Reasons;
 use rules::Rules;
 
@@ -70,9 +72,10 @@ impl Passage {
         guard: Guard<SubjectKey, u64>,
         proven: bool,
         metrics: StreamMetrics,
+        held_since: Option<HeldSince>,
     ) -> Self {
         let acceptances = Acceptances::new(&policy.receiver_fault);
-        let reasons = Reasons::new(stream, metrics);
+        let reasons = Reasons::new(stream, metrics, held_since);
         Self {
             policy,
             open: AtomicBool::new(true),
@@ -154,6 +157,9 @@ impl Passage {
             }
         };
         self.publish(&mut rules);
+        if matches!(next, Next::Accepted) {
+            rules.reasons.accepted();
+        }
         next
     }
 
@@ -236,6 +242,7 @@ impl Passage {
             rules.gate.leave(&id);
         }
         self.publish(&mut rules);
+        rules.reasons.tick();
     }
 
     /// Whether a SET about an event of this time is too old to be sent.

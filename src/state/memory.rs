@@ -36,6 +36,7 @@ impl MemoryStream {
             partitions: Partitions::default(),
             accepted_under: None,
             operator_hold: None,
+            held_since: None,
         };
         Self {
             known: Mutex::new(known),
@@ -112,6 +113,14 @@ impl Backend for MemoryStream {
     fn set_operator_hold(&self, reason: Option<&str>) -> Flushed {
         self.with(|mut known| known.operator_hold = reason.map(str::to_owned))
     }
+
+    fn held_since(&self) -> Reply<Option<i64>> {
+        self.with(|known| known.held_since)
+    }
+
+    fn set_held_since(&self, since_ms: Option<i64>) -> Flushed {
+        self.with(|mut known| known.held_since = since_ms)
+    }
 }
 
 struct Known {
@@ -120,6 +129,7 @@ struct Known {
     partitions: Partitions,
     accepted_under: Option<[u8; 32]>,
     operator_hold: Option<String>,
+    held_since: Option<i64>,
 }
 
 impl Known {

@@ -60,4 +60,6 @@ trait Backend: Send + Sync {
     fn set_accepted_under(&self, fingerprint: [u8; 32]) -> Flushed;
     fn operator_hold(&self) -> Reply<Option<String>>;
     fn set_operator_hold(&self, reason: Option<&str>) -> Flushed;
+    fn held_since(&self) -> Reply<Option<i64>>;
+    fn set_held_since(&self, since_ms: Option<i64>) -> Flushed;
 }

@@ -232,6 +232,22 @@ impl StreamState {
     pub fn set_operator_hold(&self, reason: Option<&str>) -> Flushed {
         self.0.set_operator_hold(reason)
     }
+
+    /// Since when the stream has been held without an acceptance since, in ms since 1970.
+    ///
+    /// # Errors
+    /// As for [`Self::look_up`].
+    pub fn held_since(&self) -> Reply<Option<i64>> {
+        self.0.held_since()
+    }
+
+    /// Notes that moment, or that there is none any more.
+    ///
+    /// # Errors
+    /// As for [`Self::remember`], but nothing depends on it except ages after a restart: no reason to hold the stream.
+    pub fn set_held_since(&self, since_ms: Option<i64>) -> Flushed {
+        self.0.set_held_since(since_ms)
+    }
 }
 
 impl fmt::Debug for StreamState {

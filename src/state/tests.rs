@@ -227,6 +227,13 @@ fn small_facts_are_kept_per_stream() {
             assert_eq!(hold.as_deref(), Some("maintenance"));
             state.set_operator_hold(None).await.expect("durable");
             assert_eq!(state.operator_hold().await.expect("known"), None);
+            assert_eq!(state.held_since().await.expect("known"), None);
+            state.set_held_since(Some(9)).await.expect("durable");
+            assert_eq!(state.held_since().await.expect("known"), Some(9));
+            let other = store.stream("other").held_since().await;
+            assert_eq!(other.expect("known"), None);
+            state.set_held_since(None).await.expect("durable");
+            assert_eq!(state.held_since().await.expect("known"), None);
             assert_eq!(
                 store.stream("other").accepted_under().await.expect("known"),
                 None

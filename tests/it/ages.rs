@@ -28,6 +28,15 @@ fn happened(ago: i64, id: &str, user: &str) -> Message {
     record(&detection)
 }
 
+/// What the state file says, when no process has it.
+fn held_since(configuration: &Configuration) -> Option<i64> {
+    let file = configuration.folder().join("state.sqlite");
+    let state = rusqlite::Connection::open(file).expect("a SQLite file");
+    let sql = "SELECT held_since FROM streams WHERE name = 'okta'";
+    let row = state.query_row(sql, [], |row| row.get(0));
+    row.expect("the stream's row")
+}
+
 #[tokio::test]
 async fn what_is_too_old_at_its_turn_is_a_dead_letter() {
     for broker in brokers() {
@@ -94,6 +103,50 @@ async fn what_grows_too_old_between_attempts_is_a_dead_letter() {
     assert_eq!(header("attempts"), Some(&*tries.len().to_string()));
     assert!(tries.len() > 1, "it was tried again before");
     bridge.drain().await;
+}
+
+/// A wrong key over a weekend that is mended by a restart: what waited is as young as if keys had been reloaded.
+#[tokio::test]
+async fn nothing_expires_by_a_hold_that_a_restart_ends() {
+    for broker in brokers() {
+        let (topic, wire, name) = (fresh("detections"), broker.wire(), broker.name());
+        broker.create_source(&topic, 1, &["okta"]).await;
+        let org = receiver().await;
+        let configuration = configuration(wire, &topic, &org).sqlite();
+        let mut bridge = Bridge::start(&configuration).await;
+        let refusal = Reply::refusal("invalid_key", "not that one");
+        org.answer_when(None, |_| true, refusal);
+        // The one that brings the hold about is no older than nothing, however slow this machine is.
+        wire.produce(&topic, happened(-3_600, "0", "first@example.com"))
+            .await;
+        bridge.held("okta", Some("invalid_key")).await;
+        wire.produce(&topic, happened(0, "1", "kept@example.com"))
+            .await;
+        wire.produce(&topic, happened(60, "2", "old@example.com"))
+            .await;
+        let held_from = requests(&org)[0].at;
+        let long = org.wait_for(|log| {
+            let last = log.received.back().map(|last| last.at - held_from);
+            last.is_some_and(|held| held > MAX_AGE + Duration::from_secs(2))
+        });
+        timeout(SOON, long).await.expect("probes go on");
+        bridge.drain().await;
+        assert!(held_since(&configuration).is_some(), "{name}");
+        org.recover();
+        let mut mended = Bridge::start(&configuration).await;
+        let group = configuration.group("okta");
+        wire.wait_committed(&group, &topic, 3, ANSWER).await;
+
+        let by_user = taken_by_user(&org);
+        let taken: Vec<&str> = by_user.keys().map(String::as_str).collect();
+        assert_eq!(taken, ["first@example.com", "kept@example.com"], "{name}");
+        let letters = dead_letters(wire, &topic, "okta").await;
+        assert_eq!(letters.len(), 1, "{name}: only what was old before");
+        let reason = letters[0].header("setbridge-reason");
+        assert_eq!(reason, Some("expired"), "{name}");
+        mended.drain().await;
+        assert_eq!(held_since(&configuration), None, "{name}: it was accepted");
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use crate::delivery::age::HeldTime;
 use crate::delivery::hold::HoldReason;
 use crate::metrics::StreamMetrics;
 
+use super::held_since::HeldSince;
 use super::now_ms;
 
 /// The reasons that hold one stream.
@@ -19,17 +20,29 @@ pub(super) struct Reasons {
     since: HashMap<HoldReason, Instant>,
     /// When there was any reason: ages stop then.
     held: HeldTime,
+    /// A hold from before the start is counted until the first acceptance.
+    from_before: bool,
+    /// [`None`]: nothing is ever accepted (shadow mode), so nothing would clear it.
+    held_since: Option<HeldSince>,
 }
 
 impl Reasons {
-    pub(super) fn new(stream: &str, metrics: StreamMetrics) -> Self {
+    pub(super) fn new(stream: &str, metrics: StreamMetrics, held_since: Option<HeldSince>) -> Self {
+        let mut held = HeldTime::default();
+        let kept = held_since.as_ref().and_then(HeldSince::kept);
+        if let Some(since) = kept {
+            // Not ahead of a clock that was set back meanwhile.
+            held.begin(since.min(now_ms()));
+        }
         Self {
             stream: stream.to_owned(),
             metrics,
             shown: BTreeSet::new(),
             published: BTreeSet::new(),
             since: HashMap::new(),
-            held: HeldTime::default(),
+            held,
+            from_before: kept.is_some(),
+            held_since,
         }
     }
 
@@ -51,6 +64,26 @@ impl Reasons {
 
     pub(super) fn held(&self) -> &HeldTime {
         &self.held
+    }
+
+    /// A SET was accepted, and what that means for the reasons is published.
+    pub(super) fn accepted(&mut self) {
+        let is_free = self.published.is_empty();
+        if self.from_before {
+            self.from_before = false;
+            if is_free {
+                self.held.end(now_ms());
+            }
+        }
+        if is_free && let Some(held_since) = &mut self.held_since {
+            held_since.clear();
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
+        if let Some(held_since) = &mut self.held_since {
+            held_since.tick(&self.stream);
+        }
     }
 
     /// The one place where a change of the hold is counted and logged.
@@ -75,9 +108,14 @@ impl Reasons {
             self.since.remove(reason);
             tracing::info!(stream, reason = reason.as_str(), "hold ended");
         }
-        match reasons.is_empty() {
-            true => self.held.end(now_ms()),
-            false => self.held.begin(now_ms()),
+        let now = now_ms();
+        if !reasons.is_empty() {
+            self.held.begin(now);
+            if let Some(held_since) = &mut self.held_since {
+                held_since.begin(now);
+            }
+        } else if !self.from_before {
+            self.held.end(now);
         }
         self.published = reasons;
     }

@@ -49,6 +49,8 @@ enum Command {
     SetAcceptedUnder(Arc<str>, [u8; 32], Answer<()>),
     OperatorHold(Arc<str>, Answer<Option<String>>),
     SetOperatorHold(Arc<str>, Option<String>, Answer<()>),
+    HeldSince(Arc<str>, Answer<Option<i64>>),
+    SetHeldSince(Arc<str>, Option<i64>, Answer<()>),
     Close(Answer<()>),
 }
 
@@ -247,5 +249,13 @@ impl Backend for SqliteStream {
     fn set_operator_hold(&self, reason: Option<&str>) -> Flushed {
         let reason = reason.map(str::to_owned);
         self.ask(|id, answer| Command::SetOperatorHold(id, reason, answer))
+    }
+
+    fn held_since(&self) -> Reply<Option<i64>> {
+        self.ask(Command::HeldSince)
+    }
+
+    fn set_held_since(&self, since_ms: Option<i64>) -> Flushed {
+        self.ask(|id, answer| Command::SetHeldSince(id, since_ms, answer))
     }
 }

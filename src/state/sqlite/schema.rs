@@ -24,7 +24,8 @@ use crate::state::StateError;
 const APPLICATION_ID: i64 = 0x5345_5442;
 
 /// Step n leads from version n to n + 1.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE streams (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -85,7 +86,11 @@ CREATE VIEW last_levels AS
     JOIN event_types e ON e.id = su.fact
     JOIN partitions p ON p.stream = su.stream AND p.id = su.partition
     WHERE su.fact > 0;
-"];
+",
+    "
+ALTER TABLE streams ADD COLUMN held_since INTEGER;
+",
+];
 
 /// Opens the file, sees whether we may work with it, and brings it to the newest version.
 pub(super) fn open(path: &Path, migrations: &[&str]) -> Result<Connection, StateError> {

@@ -16,6 +16,8 @@ pub(super) struct StreamRow {
     pub(super) operator_hold: Option<String>,
     pub(super) marks: i64,
     pub(super) levels: i64,
+    /// In ms since 1970.
+    pub(super) held_since: Option<i64>,
 }
 
 impl StreamRow {
@@ -26,6 +28,7 @@ impl StreamRow {
             operator_hold: None,
             marks: 0,
             levels: 0,
+            held_since: None,
         }
     }
 }
@@ -120,7 +123,7 @@ impl<'c> Tables<'c> {
             drop_level: prepare(
                 "DELETE FROM subjects WHERE stream = ?1 AND subject = ?2 AND fact = ?3",
             )?,
-            put_stream: prepare("INSERT OR REPLACE INTO streams VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?,
+            put_stream: prepare("INSERT OR REPLACE INTO streams VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?,
             put_event_type: prepare("INSERT OR REPLACE INTO event_types VALUES (?1, ?2)")?,
             put_partition: prepare(
                 "INSERT OR REPLACE INTO partitions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -301,7 +304,8 @@ impl<'c> Tables<'c> {
             row.accepted_under,
             row.operator_hold,
             row.marks,
-            row.levels
+            row.levels,
+            row.held_since
         ];
         self.put_stream.execute(values).map(drop)
     }
@@ -338,7 +342,7 @@ impl<'c> Tables<'c> {
 
     /// All streams by id, which counts from 0 without gaps.
     pub(super) fn streams(&self) -> rusqlite::Result<Vec<StreamRow>> {
-        let sql = "SELECT name, accepted_under, operator_hold, marks, levels
+        let sql = "SELECT name, accepted_under, operator_hold, marks, levels, held_since
                    FROM streams ORDER BY id";
         self.all(sql, |row| {
             Ok(StreamRow {
@@ -347,6 +351,7 @@ impl<'c> Tables<'c> {
                 operator_hold: row.get(2)?,
                 marks: row.get(3)?,
                 levels: row.get(4)?,
+                held_since: row.get(5)?,
             })
         })
     }

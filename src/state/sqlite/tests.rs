@@ -99,6 +99,25 @@ fn what_cannot_be_opened_says_why() {
 }
 
 #[test]
+fn a_file_from_before_holds_were_kept_is_migrated() {
+    let place = Place::new();
+    let before = schema::open(&place.path(), &schema::MIGRATIONS[..1]).expect("version 1");
+    before
+        .execute_batch("INSERT INTO streams VALUES (0, 's', NULL, 'maintenance', 0, 0)")
+        .expect("a stream");
+    drop(before);
+    run(async {
+        let store = place.open().expect("migrated");
+        let state = state(&store);
+        assert_eq!(state.held_since().await.expect("known"), None);
+        let hold = state.operator_hold().await.expect("known");
+        assert_eq!(hold.as_deref(), Some("maintenance"));
+        state.set_held_since(Some(9)).await.expect("durable");
+        store.close().await.expect("closes");
+    });
+}
+
+#[test]
 fn damage_is_an_error_and_no_panic() {
     let place = Place::new();
     run(async {
@@ -139,6 +158,7 @@ fn what_was_flushed_survives_a_kill() {
         drop(state.remember(&accepted("twelve", 1, 12, Level::Low)));
         drop(state.progress("t", 0, 4));
         drop(state.set_accepted_under([1; 32]));
+        drop(state.set_held_since(Some(9)));
         state.flush().await.expect("durable");
         // A kill leaves the files as they are now.
         for name in ["state.db", "state.db-wal"] {
@@ -163,6 +183,7 @@ fn what_was_flushed_survives_a_kill() {
                 .delivered
         );
         assert_eq!(state.accepted_under().await.expect("known"), Some([1; 32]));
+        assert_eq!(state.held_since().await.expect("known"), Some(9));
         assert_eq!(store.stats().jtis, 1);
     });
 }

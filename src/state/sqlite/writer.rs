@@ -281,6 +281,13 @@ impl<'c> Writer<'c> {
                 self.waiting.push(answer);
                 return Ok(Go::Hurry);
             }
+            Command::HeldSince(stream, answer) => {
+                reply(answer, Ok(self.stream(&stream).row.held_since));
+            }
+            Command::SetHeldSince(stream, since_ms, answer) => {
+                self.stream(&stream).row_mut().held_since = since_ms;
+                self.waiting.push(answer);
+            }
             Command::Close(answer) => return Ok(Go::Close(answer)),
         }
         Ok(Go::On)
