@@ -139,15 +139,15 @@ fn version(connection: &Connection) -> Result<i64, StateError> {
 /// `synchronous=NORMAL`: a COMMIT writes the log without waiting for the disk; our own sync of the
 /// log, beside this thread, makes it durable before anybody is told so (see `syncer`). SQLite
 /// itself still syncs around each checkpoint, so the file is consistent after any power loss.
-/// Cache and log are bounded: 8 MiB of memory; the log is copied into the file every 4,000 pages
-/// (16 MB), seldom enough that hot pages are copied once for many writes.
+/// Cache and log are bounded: 8 MiB of memory; the log is copied into the file every 8,000 pages
+/// (32 MB), seldom enough that hot pages are copied once for many writes.
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "PRAGMA synchronous=NORMAL; PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY;
          PRAGMA mmap_size=0;",
     )?;
     for (name, value) in [
-        ("wal_autocheckpoint", 4000),
+        ("wal_autocheckpoint", 8000),
         ("journal_size_limit", 64 << 20),
     ] {
         connection.pragma_update_and_check(None, name, value, |_| Ok(()))?;

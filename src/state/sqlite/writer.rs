@@ -34,7 +34,7 @@ use crate::state::{Clock, Decision, Facts, StateError, StateStats, reply::Answer
 
 /// How long a turn takes in commands. It delays only what waits for a flush (offsets are committed
 /// every few seconds); of two SETs in one commit some dirty the same pages, and a sync is one.
-const LINGER: Duration = Duration::from_millis(25);
+const LINGER: Duration = Duration::from_millis(50);
 /// The same when somebody waits: a decision without acceptance keeps its lane until it is flushed.
 const HURRY: Duration = Duration::from_millis(1);
 /// A turn ends when it has so many writes.
