@@ -78,8 +78,7 @@ pub(super) fn common(config: &Config, metrics: Metrics) -> Result<Common, StartE
     let state = StateStore::open(&state_settings(&config.state), system_clock())
         .map_err(StartError::State)?;
     let client = client(config);
-    let token_file = config.kafka.oauthbearer_token_file.clone();
-    let producer = Arc::new(AckedProducer::new(client.clone(), token_file));
+    let producer = Arc::new(AckedProducer::new(client.clone()));
     Ok(Common {
         keys,
         signer: Arc::new(signer),
@@ -315,7 +314,6 @@ pub(super) fn consumer(
         session_timeout: config.kafka.session_timeout,
         max_poll_interval: config.kafka.max_poll_interval,
         prefetch_bytes: config.kafka.prefetch_bytes,
-        token_file: config.kafka.oauthbearer_token_file.clone(),
     }
 }
 

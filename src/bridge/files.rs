@@ -37,7 +37,7 @@ fn kafka(config: &Config) -> Option<Mistake> {
     let consumer = config.streams.first().map_or(Ok(()), |stream| {
         assembly::consumer(stream, config, client.clone()).try_out()
     });
-    let producer = || AckedProducer::new(client, None).try_out();
+    let producer = || AckedProducer::new(client).try_out();
     let message = consumer.and_then(|()| producer()).err()?.to_string();
     let named = config.kafka.properties.keys();
     let named = named.filter(|name| message.contains(name.as_str()));

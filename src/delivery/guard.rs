@@ -18,10 +18,11 @@
 //! | proven | 30 s pass for one that waits | proven, row kept | it is released, and goes on counting |
 //! | held | time passes | held | nothing |
 //!
-//! A fault is *suspicious* when it may as well be the set-up's: a 400 without a readable body, and a probe of a held stream
-//! refused for anything that does not prove the set-up good. The *row* is the faults since the last acceptance: their number, and their distinct keys. It has
-//! reached its limits when there are `max_faults` faults from `min_keys` keys. Faults of one key alone
-//! never hold a stream; at most `max_faults` wait outside a hold, then the oldest is released.
+//! A fault is *suspicious* when it may as well be the set-up's: a 400 without a readable body, and a
+//! probe of a held stream refused for anything that does not prove the set-up good. The *row* is the
+//! faults since the last acceptance: their number, and their distinct keys. It has reached its limits
+//! when there are `max_faults` faults from `min_keys` keys. Faults of one key alone never hold a
+//! stream; at most `max_faults` wait outside a hold, then the oldest is released.
 //! What waits in a hold is bounded by the stream's own limits: each is a SET that is unsettled anyway.
 
 use std::collections::{HashSet, VecDeque};
@@ -121,8 +122,9 @@ impl<K: Eq + Hash + Clone, T: Eq + Clone> Guard<K, T> {
         }
     }
 
-    /// The one named by `token` (unique) under `key` is at fault. `suspicious`: see the table. May be called again for a token that waits already (a probe that was
-    /// refused again): it counts once. Tokens pushed out of the waiting row are added to `released`.
+    /// The one named by `token` (unique) under `key` is at fault. `suspicious`: see the table. May be
+    /// called again for a token that waits already (a probe that was refused again): it counts once.
+    /// Tokens pushed out of the waiting row are added to `released`.
     pub fn refused(
         &mut self,
         token: T,

@@ -75,6 +75,11 @@ impl KafkaClient {
         self
     }
 
+    /// Where the OAUTHBEARER token is, for a client that asks for it itself.
+    pub(super) fn token_file(&self) -> Option<PathBuf> {
+        self.token_file.clone()
+    }
+
     /// Gives the token to a client that only asks or creates: nobody polls it, so it never asks for one itself.
     pub(super) fn authenticate<C: ClientContext>(
         &self,

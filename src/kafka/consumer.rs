@@ -35,7 +35,7 @@ const BATCH: usize = 256;
 const BUSY: Duration = Duration::from_secs(1);
 /// A second fatal error within this time ends the process.
 const FATAL_AGAIN: Duration = Duration::from_secs(600);
-/// Longest wait for one answer of the broker between two polls.
+/// Longest wait for one answer of the broker between two polls. Below any sensible liveness threshold.
 pub(super) const ASK: Duration = Duration::from_secs(5);
 
 /// The poller's ends of its channels.
@@ -173,7 +173,7 @@ impl Poller {
     }
 
     fn subscribe(&self) -> KafkaResult<Closing> {
-        let context = Context::new(self.settings.token_file.clone());
+        let context = Context::new(self.settings.client.token_file());
         let consumer: BaseConsumer<Context> =
             self.settings.config().create_with_context(context)?;
         let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();

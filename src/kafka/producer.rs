@@ -2,7 +2,7 @@
 //!
 //! Used for dead letters and outcome records. One attempt returns what it came to; whoever calls decides about again.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -77,14 +77,30 @@ impl ClientContext for ProducerContext {
 /// One producer per process, made at its first use and made anew after a fatal error of librdkafka.
 pub struct AckedProducer {
     client: KafkaClient,
-    token_file: Option<std::path::PathBuf>,
     /// Sends what is waiting together.
     together: Slot,
     /// Sends each record by itself: librdkafka does not divide records that are too large only together.
     alone: Slot,
 }
 
-type Slot = Mutex<Option<FutureProducer<ProducerContext>>>;
+/// A place for one producer.
+struct Slot {
+    alone: bool,
+    producer: Mutex<Option<FutureProducer<ProducerContext>>>,
+}
+
+impl Slot {
+    fn new(alone: bool) -> Self {
+        Self {
+            alone,
+            producer: Mutex::new(None),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<FutureProducer<ProducerContext>>> {
+        self.producer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl std::fmt::Debug for AckedProducer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -97,12 +113,11 @@ impl std::fmt::Debug for AckedProducer {
 impl AckedProducer {
     /// A producer for this cluster; does not connect yet.
     #[must_use]
-    pub fn new(client: KafkaClient, token_file: Option<std::path::PathBuf>) -> Self {
+    pub fn new(client: KafkaClient) -> Self {
         Self {
             client,
-            token_file,
-            together: Mutex::new(None),
-            alone: Mutex::new(None),
+            together: Slot::new(false),
+            alone: Slot::new(true),
         }
     }
 
@@ -144,7 +159,7 @@ impl AckedProducer {
             Ok(_) => Ok(()),
             Err((error, _)) => {
                 if producer.client().fatal_error().is_some() {
-                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    *slot.lock() = None;
                 }
                 Err(failed(error))
             }
@@ -180,17 +195,16 @@ impl AckedProducer {
     }
 
     fn producer(&self, slot: &Slot) -> Result<FutureProducer<ProducerContext>, KafkaError> {
-        let alone = std::ptr::eq(slot, &raw const self.alone);
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(producer) = slot.as_ref() {
+        let mut made = slot.lock();
+        if let Some(producer) = made.as_ref() {
             return Ok(producer.clone());
         }
-        let config = self.config(alone);
+        let config = self.config(slot.alone);
         let producer: FutureProducer<ProducerContext> =
             config.create_with_context(ProducerContext {
-                token_file: self.token_file.clone(),
+                token_file: self.client.token_file(),
             })?;
-        *slot = Some(producer.clone());
+        *made = Some(producer.clone());
         Ok(producer)
     }
 }

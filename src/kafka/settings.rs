@@ -1,6 +1,5 @@
 //! What one stream consumes, and the librdkafka properties that the promises depend on.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -29,8 +28,6 @@ pub struct ConsumerSettings {
     pub max_poll_interval: Duration,
     /// Bytes that librdkafka fetches ahead.
     pub prefetch_bytes: u64,
-    /// Where the OAUTHBEARER token is.
-    pub token_file: Option<PathBuf>,
 }
 
 impl ConsumerSettings {

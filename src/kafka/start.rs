@@ -10,10 +10,8 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::consumer::ASK;
 use super::context::Context;
-
-/// Longest wait for one answer of the broker. Below any sensible liveness threshold.
-const ASK: Duration = Duration::from_secs(5);
 
 /// So long another member is waited for that is to begin on a topic.
 const OTHERS: Duration = Duration::from_secs(10);

@@ -4,9 +4,7 @@
 //! the stream: until then nobody knows that the hold's cause is gone. Only ages hang on it, so a failed write holds
 //! nothing; the state itself writes it as soon as it can.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use futures_util::FutureExt as _;
 
 use crate::state::{Flushed, StateError, StreamState};
 
@@ -60,8 +58,7 @@ impl HeldSince {
             return;
         };
         // Asked again at the next tick, so nobody needs to be woken.
-        let written = Pin::new(writing).poll(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(written) = written else {
+        let Some(written) = writing.now_or_never() else {
             return;
         };
         self.writing = None;
