@@ -37,6 +37,16 @@ fn held_since(configuration: &Configuration) -> Option<i64> {
     row.expect("the stream's row")
 }
 
+/// Probes go on for longer than a SET may grow old.
+async fn held_for_longer_than_the_age(org: &Simulator) {
+    let held_from = requests(org)[0].at;
+    let long = org.wait_for(|log| {
+        let last = log.received.back().map(|last| last.at - held_from);
+        last.is_some_and(|held| held > MAX_AGE + Duration::from_secs(2))
+    });
+    timeout(SOON, long).await.expect("probes go on");
+}
+
 #[tokio::test]
 async fn what_is_too_old_at_its_turn_is_a_dead_letter() {
     for broker in brokers() {
@@ -124,12 +134,7 @@ async fn nothing_expires_by_a_hold_that_a_restart_ends() {
             .await;
         wire.produce(&topic, happened(60, "2", "old@example.com"))
             .await;
-        let held_from = requests(&org)[0].at;
-        let long = org.wait_for(|log| {
-            let last = log.received.back().map(|last| last.at - held_from);
-            last.is_some_and(|held| held > MAX_AGE + Duration::from_secs(2))
-        });
-        timeout(SOON, long).await.expect("probes go on");
+        held_for_longer_than_the_age(&org).await;
         bridge.drain().await;
         assert!(held_since(&configuration).is_some(), "{name}");
         org.recover();
@@ -172,12 +177,7 @@ async fn nothing_expires_by_a_hold() {
         // What is too old already does not become young by a hold.
         wire.produce(&topic, happened(60, "old", "old@example.com"))
             .await;
-        let held_from = requests(&org)[0].at;
-        let long = org.wait_for(|log| {
-            let last = log.received.back().map(|last| last.at - held_from);
-            last.is_some_and(|held| held > MAX_AGE + Duration::from_secs(2))
-        });
-        timeout(SOON, long).await.expect("probes go on");
+        held_for_longer_than_the_age(&org).await;
         let asked = requests(&org).len();
         answered(&org, asked + 1).await;
         assert_eq!(dead_letters(wire, &topic, "okta").await, [], "{name}");

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use setbridge::okta::simulator::Reply;
+use setbridge::okta::simulator::{Reply, Simulator};
 
 use crate::support::bridge::{Bridge, SOON};
 use crate::support::broker::{apache, own_apache};
 use crate::support::configuration::{Configuration, receiver};
 use crate::support::fresh;
 use crate::support::numbered::{all_taken, assert_whole_and_in_order, wave};
+use crate::support::wire::Wire;
 
 /// The promise; the group's own settling comes on top of it.
 const PICKED_UP: Duration = Duration::from_secs(10);
@@ -18,6 +19,15 @@ async fn assert_healthy(bridge: &Bridge) {
         let (status, body) = bridge.get(path).await;
         assert_eq!(status, 200, "{path}: {body}");
     }
+}
+
+/// Twelve records arrive, in order, and nothing holds the stream.
+async fn flows(wire: &Wire, topic: &str, org: &Simulator, bridge: &mut Bridge) {
+    wire.produce_all(topic, wave(4, 0..3)).await;
+    all_taken(org, 12, || bridge.log_text()).await;
+    bridge.held("okta", None).await;
+    assert_whole_and_in_order(org, 4, 3);
+    bridge.drain().await;
 }
 
 #[tokio::test]
@@ -42,11 +52,7 @@ async fn a_topic_that_is_created_later_is_picked_up() {
     bridge
         .metric_within(PICKED_UP, assigned, &[], |n| n == 2.0)
         .await;
-    wire.produce_all(&topic, wave(4, 0..3)).await;
-    all_taken(&org, 12, || bridge.log_text()).await;
-    bridge.held("okta", None).await;
-    assert_whole_and_in_order(&org, 4, 3);
-    bridge.drain().await;
+    flows(wire, &topic, &org, &mut bridge).await;
 }
 
 #[tokio::test]
@@ -63,11 +69,7 @@ async fn a_broker_that_is_down_at_the_start_is_waited_for() {
     assert_healthy(&bridge).await;
     node.start().expect("a broker");
     wire.create_topic(&topic, 2, &[]).await;
-    wire.produce_all(&topic, wave(4, 0..3)).await;
-    all_taken(&org, 12, || bridge.log_text()).await;
-    bridge.held("okta", None).await;
-    assert_whole_and_in_order(&org, 4, 3);
-    bridge.drain().await;
+    flows(&wire, &topic, &org, &mut bridge).await;
 }
 
 #[tokio::test]

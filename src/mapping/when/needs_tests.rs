@@ -1,25 +1,10 @@
 //! What an expression looks at is all given to it.
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::tests::record;
 use super::*;
-use crate::record::Origin;
-
-fn record() -> Record {
-    Record {
-        origin: Origin {
-            topic: "detections".into(),
-            partition: 0,
-            offset: 1,
-        },
-        key: Some(Bytes::from_static(b"ann@example.com")),
-        value: None,
-        headers: Vec::new(),
-        timestamp_ms: None,
-    }
-}
 
 /// What an expression says when it is given all of a detection.
 fn holds_of_everything(source: &str, detection: &Value) -> Result<bool, Fault> {

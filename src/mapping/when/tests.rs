@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::record::Origin;
 
-fn record() -> Record {
+pub(super) fn record() -> Record {
     Record {
         origin: Origin {
             topic: "detections".into(),
