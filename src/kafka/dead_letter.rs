@@ -7,6 +7,10 @@ use aws_lc_rs::digest;
 
 use crate::record::Record;
 
+mod letter;
+
+pub use letter::{DeadLetter, LetterFault, Omitted, OtherRecord, Replay, place, read_place};
+
 use super::producer::{AckedProducer, Outgoing, WriteError};
 
 /// Prefix of every header that setbridge adds; the record's own headers are kept before them.
@@ -32,6 +36,13 @@ impl Stage {
             Self::Map => "map",
             Self::Push => "push",
         }
+    }
+
+    /// The stage with this header value.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Decode, Self::Map, Self::Push];
+        all.into_iter().find(|stage| stage.as_str() == name)
     }
 }
 
@@ -68,7 +79,8 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-type Headers = Vec<(String, Option<Vec<u8>>)>;
+/// Headers to be written, in order.
+pub type Headers = Vec<(String, Option<Vec<u8>>)>;
 
 /// One header of ours behind those that are there.
 fn add(headers: &mut Headers, name: &str, value: impl ToString) {
