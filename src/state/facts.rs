@@ -62,7 +62,19 @@ pub struct Decided {
     pub decision: Decision,
 }
 
-/// The final outcome of a SET, as far as the state cares. The mark moves in any case.
+impl Facts {
+    /// Whether what was accepted last about the subject is newer than a SET that is replayed: by its event time, or, at
+    /// the same time, because a newer SET of the same partition was decided (DESIGN "replay of an old dead letter").
+    #[must_use]
+    pub fn outdates(&self, event_time: Timestamp, position: Position) -> bool {
+        self.level_event_time.is_some_and(|last| {
+            let behind = self.mark.is_some_and(|mark| mark > position);
+            last > event_time || (last == event_time && behind)
+        })
+    }
+}
+
+/// The final outcome of a SET, as far as the state cares. The mark moves, but not for what was replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// The receiver accepted it: the jti is remembered, the level is the last one.
@@ -70,6 +82,14 @@ pub enum Decision {
         /// The level that the SET reported, if its event type has one.
         level: Option<Level>,
         /// Its event time.
+        event_time: Timestamp,
+    },
+    /// The receiver accepted it when it was replayed: the jti is remembered, the mark stays. The level is the last one
+    /// unless [`Facts::outdates`] says that it is not. The levels that identifier-changed takes along replace no newer ones.
+    Replayed {
+        /// As for [`Self::Accepted`].
+        level: Option<Level>,
+        /// As for [`Self::Accepted`].
         event_time: Timestamp,
     },
     /// Anything else: dead-lettered, duplicate, filtered. The jti is not remembered, so a replay

@@ -152,8 +152,7 @@ impl Known {
                 facts.other_partition = true;
             }
         }
-        let mut levels = subject.levels.iter();
-        let last = levels.find(|last| last.event == question.event);
+        let last = subject.level(question.event);
         if let Some(last) = last.filter(|l| self.partitions.level_counts(l.partition, l.epoch)) {
             facts.level = last.level;
             facts.level_event_time = Some(last.event_time);
@@ -164,42 +163,64 @@ impl Known {
     fn remember(&mut self, decided: &Decided, now: Timestamp) {
         let question = &decided.question;
         let partition = self.partitions.meet(&question.topic, question.partition);
-        let tenure = self.partitions.get_mut(partition);
-        tenure.marked(decided.position.offset);
-        let (marks_epoch, levels_epoch) = (tenure.marks_epoch, tenure.levels_epoch);
-        let mark = Mark {
-            partition,
-            epoch: marks_epoch,
-            position: decided.position,
-        };
         let other = decided.other_subject.filter(|o| *o != question.subject);
-        let moved = self.subjects.mark(question.subject, mark);
-        if let Some(other) = other {
-            self.subjects.mark(other, mark);
-        }
-        let Decision::Accepted { level, event_time } = decided.decision else {
-            return;
+        let (level, event_time, is_last) = match decided.decision {
+            Decision::Final => {
+                self.mark(decided, partition, other);
+                return;
+            }
+            Decision::Accepted { level, event_time } => {
+                (level, event_time, self.mark(decided, partition, other))
+            }
+            Decision::Replayed { level, event_time } => {
+                let facts = self.look_up(question, now);
+                let is_last = !facts.outdates(event_time, decided.position);
+                (level, event_time, is_last)
+            }
         };
         self.delivered.insert(question.jti, now);
-        if !moved {
+        if !is_last {
             return;
         }
         if let Some(other) = other {
-            self.move_levels(question.subject, other);
+            let replayed = matches!(decided.decision, Decision::Replayed { .. });
+            self.move_levels(question.subject, other, replayed);
         }
         let last = LastLevel {
             event: question.event,
             level,
             event_time,
             partition,
-            epoch: levels_epoch,
+            epoch: self.partitions.get_mut(partition).levels_epoch,
         };
         self.subjects.set_level(question.subject, last);
     }
 
-    fn move_levels(&mut self, old: SubjectKey, new: SubjectKey) {
+    /// Moves the marks of the subject and of the other one; says whether that of the subject moved.
+    fn mark(&mut self, decided: &Decided, partition: usize, other: Option<SubjectKey>) -> bool {
+        let tenure = self.partitions.get_mut(partition);
+        tenure.marked(decided.position.offset);
+        let mark = Mark {
+            partition,
+            epoch: tenure.marks_epoch,
+            position: decided.position,
+        };
+        let moved = self.subjects.mark(decided.question.subject, mark);
+        if let Some(other) = other {
+            self.subjects.mark(other, mark);
+        }
+        moved
+    }
+
+    /// `unless_newer`: what is newer at its new place stays.
+    fn move_levels(&mut self, old: SubjectKey, new: SubjectKey, unless_newer: bool) {
         for last in self.subjects.take_levels(old) {
-            if self.partitions.level_counts(last.partition, last.epoch) {
+            if !self.partitions.level_counts(last.partition, last.epoch) {
+                continue;
+            }
+            let there = self.subjects.level(new, last.event);
+            let there = there.filter(|l| self.partitions.level_counts(l.partition, l.epoch));
+            if !unless_newer || there.is_none_or(|there| there.event_time <= last.event_time) {
                 self.subjects.set_level(new, last);
             }
         }
@@ -289,6 +310,12 @@ struct LastLevel {
     epoch: i64,
 }
 
+impl SubjectFacts {
+    fn level(&self, event: EventType) -> Option<&LastLevel> {
+        self.levels.iter().find(|last| last.event == event)
+    }
+}
+
 impl Subjects {
     fn new(max_entries: usize) -> Self {
         Self {
@@ -301,6 +328,10 @@ impl Subjects {
     fn get(&self, key: SubjectKey) -> Option<&SubjectFacts> {
         let young = self.young.subjects.get(&key);
         young.or_else(|| self.old.subjects.get(&key))
+    }
+
+    fn level(&self, key: SubjectKey, event: EventType) -> Option<LastLevel> {
+        self.get(key)?.level(event).copied()
     }
 
     /// Moves the mark, unless the one there is as new; says whether it moved.

@@ -171,6 +171,39 @@ fn what_is_not_newer_than_the_mark_changes_no_level() {
 }
 
 #[test]
+fn a_replay_moves_no_mark_and_sets_no_level_over_a_newer_one() {
+    for (store, _directory) in stores(&TestClock::default()) {
+        run(async {
+            let state = store.stream("s");
+            let replayed = |text, offset, time, level| Decided {
+                decision: Decision::Replayed {
+                    level: Some(level),
+                    event_time: Timestamp::from_secs(time),
+                },
+                ..accepted(text, 1, offset, level)
+            };
+            drop(state.remember(&replayed("first", 2, 20, Level::High)));
+            let facts = state.look_up(&question("first", 1)).await.expect("facts");
+            assert!(facts.delivered);
+            assert_eq!((facts.mark, facts.level), (None, Some(Level::High)));
+            // A live one that is accepted later has the last word, whatever its event time.
+            drop(state.remember(&accepted("live", 1, 9, Level::Low)));
+            drop(state.remember(&replayed("same time", 8, 9, Level::High)));
+            drop(state.remember(&replayed("older", 8, 8, Level::High)));
+            let facts = state.look_up(&question("older", 1)).await.expect("facts");
+            assert!(facts.delivered);
+            assert_eq!((facts.mark, facts.level), (Some(at(9)), Some(Level::Low)));
+            drop(state.remember(&replayed("newer", 8, 10, Level::Medium)));
+            let facts = state.look_up(&question("newer", 1)).await.expect("facts");
+            assert_eq!(
+                (facts.mark, facts.level),
+                (Some(at(9)), Some(Level::Medium))
+            );
+        });
+    }
+}
+
+#[test]
 fn taken_over_partitions_lose_levels_and_marks_but_no_jtis() {
     for (store, _directory) in stores(&TestClock::default()) {
         run(async {

@@ -9,6 +9,7 @@ use crate::{
     set::{Level, SubjectKey, Timestamp},
     state::{
         Decision, Facts, JtiKey, Position,
+        tenure::Partitions,
         window::{Bucket, Window},
     },
 };
@@ -30,7 +31,20 @@ pub(super) fn look_up(
     let (topic, partition) = &asked.place;
     let asked_in = partitions.number(topic, *partition);
     let asked_of = ledger.event_type(asked.event);
-    tables.read_subject(id, asked.subject, |row| match row.fact {
+    tables.read_subject(id, asked.subject, |row| {
+        note(&mut facts, &row, partitions, (asked_in, asked_of))
+    })?;
+    Ok(facts)
+}
+
+/// Adds what one row says to the facts about a SET of this partition and event type, by their numbers.
+fn note(
+    facts: &mut Facts,
+    row: &FactRow,
+    partitions: &Partitions,
+    (asked_in, asked_of): (Option<usize>, Option<i64>),
+) {
+    match row.fact {
         Fact::Mark(position) if partitions.mark_counts(row.partition, row.epoch) => {
             if Some(row.partition) == asked_in {
                 facts.mark = Some(position);
@@ -47,8 +61,7 @@ pub(super) fn look_up(
             facts.level_event_time = Some(Timestamp::from_secs(event_time));
         }
         Fact::Mark(_) | Fact::Accepted { .. } => {}
-    })?;
-    Ok(facts)
+    }
 }
 
 /// A remembered SET: what it means was worked out once, so writing it again after a failure means
@@ -62,6 +75,8 @@ pub(super) struct Write {
     levels_epoch: i64,
     position: Position,
     accepted: Option<Accepted>,
+    /// It was replayed: the mark stays.
+    replayed: bool,
 }
 
 struct Accepted {
@@ -84,12 +99,15 @@ impl Write {
         let event_type = ledger.meet_event_type(asked.event);
         let stream = ledger.stream_mut(id);
         let partition = stream.partitions.meet(&asked.place.0, asked.place.1);
+        let replayed = matches!(remembered.decision, Decision::Replayed { .. });
         let tenure = stream.tenure_mut(partition);
-        tenure.marked(remembered.position.offset);
+        if !replayed {
+            tenure.marked(remembered.position.offset);
+        }
         let (marks_epoch, levels_epoch) = (tenure.marks_epoch, tenure.levels_epoch);
         let accepted = match remembered.decision {
             Decision::Final => None,
-            Decision::Accepted { level, event_time } => {
+            Decision::Accepted { level, event_time } | Decision::Replayed { level, event_time } => {
                 stream.open_bucket(bucket);
                 Some(Accepted {
                     jti: asked.jti,
@@ -109,10 +127,12 @@ impl Write {
             levels_epoch,
             position: remembered.position,
             accepted,
+            replayed,
         }
     }
 
-    /// Writes the rows: the jti, the marks, and, when the subject's mark moved, the level.
+    /// Writes the rows: the jti, the marks, and, when the subject's mark moved, the level. Of a replay no mark, and the
+    /// level when nothing newer is known.
     pub(super) fn apply(
         &self,
         tables: &mut Tables<'_>,
@@ -122,21 +142,46 @@ impl Write {
             stream: self.stream,
             ..Added::default()
         };
-        let place = (self.partition, self.marks_epoch);
-        let moved = tables.mark(&mut added, self.subject, place, self.position)?;
-        if let Some(other) = self.other_subject {
-            tables.mark(&mut added, other, place, self.position)?;
-        }
+        let is_last = if self.replayed {
+            !self.is_outdated(tables, ledger)?
+        } else {
+            self.mark(tables, &mut added)?
+        };
         let Some(accepted) = &self.accepted else {
             return Ok(added);
         };
         if tables.put_jti(self.stream, accepted.bucket, accepted.jti)? {
             added.jti_in = Some(accepted.bucket);
         }
-        if moved {
+        if is_last {
             self.apply_level(accepted, &mut added, tables, ledger)?;
         }
         Ok(added)
+    }
+
+    /// Says whether the subject's mark moved.
+    fn mark(&self, tables: &mut Tables<'_>, added: &mut Added) -> rusqlite::Result<bool> {
+        let place = (self.partition, self.marks_epoch);
+        let moved = tables.mark(added, self.subject, place, self.position)?;
+        if let Some(other) = self.other_subject {
+            tables.mark(added, other, place, self.position)?;
+        }
+        Ok(moved)
+    }
+
+    /// Whether something newer than this replayed SET is known.
+    fn is_outdated(&self, tables: &mut Tables<'_>, ledger: &Ledger) -> rusqlite::Result<bool> {
+        let Some(accepted) = &self.accepted else {
+            return Ok(true);
+        };
+        let partitions = &ledger.stream(self.stream).partitions;
+        let asked = (Some(self.partition), Some(accepted.event_type));
+        let mut facts = Facts::default();
+        tables.read_subject(self.stream, self.subject, |row| {
+            note(&mut facts, &row, partitions, asked)
+        })?;
+        let event_time = Timestamp::from_secs(accepted.event_time);
+        Ok(facts.outdates(event_time, self.position))
     }
 
     fn apply_level(
@@ -147,7 +192,7 @@ impl Write {
         ledger: &Ledger,
     ) -> rusqlite::Result<()> {
         if let Some(other) = self.other_subject {
-            move_levels(tables, ledger, added, (self.subject, other))?;
+            self.move_levels(tables, ledger, added, other)?;
         }
         let row = FactRow {
             fact: Fact::Accepted {
@@ -160,25 +205,41 @@ impl Write {
         };
         tables.set_level(added, self.subject, &row)
     }
-}
 
-fn move_levels(
-    tables: &mut Tables<'_>,
-    ledger: &Ledger,
-    added: &mut Added,
-    (old, new): (SubjectKey, SubjectKey),
-) -> rusqlite::Result<()> {
-    let mut rows = Vec::new();
-    tables.read_subject(added.stream, old, |row| rows.push(row))?;
-    let partitions = &ledger.stream(added.stream).partitions;
-    for row in rows {
-        let Fact::Accepted { event_type, .. } = row.fact else {
-            continue;
+    /// Takes the subject's levels to the other one. What is newer there stays if this was replayed.
+    fn move_levels(
+        &self,
+        tables: &mut Tables<'_>,
+        ledger: &Ledger,
+        added: &mut Added,
+        other: SubjectKey,
+    ) -> rusqlite::Result<()> {
+        let partitions = &ledger.stream(self.stream).partitions;
+        let mut levels_of = |subject| -> rusqlite::Result<Vec<_>> {
+            let mut levels = Vec::new();
+            tables.read_subject(self.stream, subject, |row| {
+                if let Fact::Accepted {
+                    event_type,
+                    event_time,
+                    ..
+                } = row.fact
+                {
+                    levels.push((event_type, event_time, row));
+                }
+            })?;
+            Ok(levels)
         };
-        if partitions.level_counts(row.partition, row.epoch) {
-            tables.set_level(added, new, &row)?;
+        let (rows, theirs) = (levels_of(self.subject)?, levels_of(other)?);
+        let counts = |row: &FactRow| partitions.level_counts(row.partition, row.epoch);
+        for (event_type, event_time, row) in &rows {
+            let newer = theirs
+                .iter()
+                .any(|(of, at, row)| of == event_type && at > event_time && counts(row));
+            if counts(row) && !(self.replayed && newer) {
+                tables.set_level(added, other, row)?;
+            }
+            tables.drop_level(added, self.subject, *event_type)?;
         }
-        tables.drop_level(added, old, event_type)?;
+        Ok(())
     }
-    Ok(())
 }

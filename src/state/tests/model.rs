@@ -40,6 +40,9 @@ enum How {
     Accepted(Option<Level>),
     Final,
     Renamed(u8),
+    /// At this event time.
+    Replayed(Option<Level>, i64),
+    RenamedByReplay(u8, i64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -49,9 +52,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     ];
     let level = prop::option::of(prop_oneof![Just(Level::Low), Just(Level::High)]);
     let how = prop_oneof![
-        3 => level.prop_map(How::Accepted),
+        3 => level.clone().prop_map(How::Accepted),
         1 => Just(How::Final),
         1 => (0..4u8).prop_map(How::Renamed),
+        1 => (level, 0..20i64).prop_map(|(level, time)| How::Replayed(level, time)),
+        1 => (0..4u8, 0..20i64).prop_map(|(other, time)| How::RenamedByReplay(other, time)),
     ];
     let set = (0..12u8, 0..4u8, event, 0..3i32);
     let step = prop_oneof![
@@ -115,7 +120,19 @@ impl Model {
     fn remember(&mut self, jti: u8, of: (u8, EventType, i32, i64), how: &How) {
         let (subject, event, partition, offset) = of;
         self.progress.entry(partition).or_insert(None);
-        let moved = self.mark(subject, partition, offset);
+        let known = self.levels.get(&(subject, event)).map(|known| known.1);
+        let replayed = match how {
+            How::Replayed(_, time) | How::RenamedByReplay(_, time) => Some(*time),
+            _ => None,
+        };
+        let is_last = match replayed {
+            None => self.mark(subject, partition, offset),
+            Some(time) => {
+                let mark = self.marks.get(&(subject, partition));
+                let behind = mark.is_some_and(|mark| *mark > offset);
+                known.is_none_or(|known| known < time || (known == time && !behind))
+            }
+        };
         if let How::Renamed(other) = how {
             self.mark(*other, partition, offset);
         }
@@ -124,18 +141,23 @@ impl Model {
         }
         let level = match how {
             How::Final => return,
-            _ if !moved => return,
-            How::Accepted(level) => *level,
-            How::Renamed(other) => {
+            _ if !is_last => return,
+            How::Accepted(level) | How::Replayed(level, _) => *level,
+            How::Renamed(other) | How::RenamedByReplay(other, _) if *other == subject => None,
+            How::Renamed(other) | How::RenamedByReplay(other, _) => {
                 let theirs: Vec<_> = self.levels.extract_if(|(s, _), _| *s == subject).collect();
                 for ((_, event), level) in theirs {
-                    self.levels.insert((*other, event), level);
+                    let there = self.levels.get(&(*other, event));
+                    if replayed.is_none() || there.is_none_or(|there| there.1 <= level.1) {
+                        self.levels.insert((*other, event), level);
+                    }
                 }
                 None
             }
         };
+        let time = replayed.unwrap_or(offset);
         self.levels
-            .insert((subject, event), (level, offset, partition));
+            .insert((subject, event), (level, time, partition));
     }
 
     fn assigned(&mut self, partition: i32, committed: Option<i64>, log_end: i64) -> Handover {
@@ -191,13 +213,19 @@ async fn step(state: &StreamState, model: &mut Model, clock: &TestClock, step: &
             ref how,
         } => {
             let (other_subject, level) = match how {
-                How::Renamed(other) => (Some(subject(*other)), None),
-                How::Accepted(level) => (None, *level),
+                How::Renamed(other) | How::RenamedByReplay(other, _) => {
+                    (Some(subject(*other)), None)
+                }
+                How::Accepted(level) | How::Replayed(level, _) => (None, *level),
                 How::Final => (None, None),
             };
             let event_time = Timestamp::from_secs(offset);
             let decision = match how {
                 How::Final => Decision::Final,
+                How::Replayed(_, time) | How::RenamedByReplay(_, time) => Decision::Replayed {
+                    level,
+                    event_time: Timestamp::from_secs(*time),
+                },
                 _ => Decision::Accepted { level, event_time },
             };
             let question = asked(jti, n, event, partition);
