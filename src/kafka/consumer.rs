@@ -323,18 +323,7 @@ impl Poller {
             return None;
         }
         place.next = message.offset() + 1;
-        let headers = message.headers().map(ffi::headers);
-        let record = Record {
-            origin: Origin {
-                topic: Arc::clone(&place.topic),
-                partition: message.partition(),
-                offset: message.offset(),
-            },
-            key: message.key().map(Bytes::copy_from_slice),
-            value: message.payload().map(Bytes::copy_from_slice),
-            headers: headers.unwrap_or_default(),
-            timestamp_ms: message.timestamp().to_millis(),
-        };
+        let record = record_of(message, Arc::clone(&place.topic));
         Some(Seated {
             seat: place.seat,
             record,
@@ -349,5 +338,21 @@ impl Poller {
     pub(super) fn tell(&self, notice: Notice) {
         // A desk that is gone has already told everybody to stop.
         let _ = self.lines.notices.send(notice);
+    }
+}
+
+/// The record that librdkafka shows, copied: what it shows is gone with the next poll.
+pub(super) fn record_of(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Record {
+    let headers = message.headers().map(ffi::headers);
+    Record {
+        origin: Origin {
+            topic,
+            partition: message.partition(),
+            offset: message.offset(),
+        },
+        key: message.key().map(Bytes::copy_from_slice),
+        value: message.payload().map(Bytes::copy_from_slice),
+        headers: headers.unwrap_or_default(),
+        timestamp_ms: message.timestamp().to_millis(),
     }
 }

@@ -12,6 +12,7 @@ mod look;
 pub mod membership;
 pub mod offsets;
 pub mod producer;
+pub mod reader;
 mod rebalance;
 mod relocate;
 pub mod room;

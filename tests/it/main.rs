@@ -30,6 +30,7 @@ mod operators;
 mod positions;
 mod proxies;
 mod purity;
+mod reader;
 mod receiver_errors;
 mod retries;
 mod security;

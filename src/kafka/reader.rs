@@ -1,0 +1,432 @@
+//! Reads a topic for somebody who looks: without joining a group, without committing, without a trace at the broker.
+//!
+//! For commands, and for what the bridge wants to know about records that it does not work on. Every call blocks, so
+//! none is made on the async runtime. librdkafka wants a group's name all the same, and asks who coordinates it; give one
+//! that the principal may read, as the stream's.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::Message as _;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use thiserror::Error;
+
+use super::client::{self, KafkaClient, Trouble, code_of};
+use super::consumer::record_of;
+use super::token;
+use crate::record::{Origin, Record};
+
+/// For one answer of the broker.
+const ASK: Duration = Duration::from_secs(10);
+/// So long nothing at all may come in while records are missing.
+const SILENCE: Duration = Duration::from_secs(20);
+/// So long librdkafka is listened to when something has failed.
+const HEAR: Duration = Duration::from_millis(200);
+
+/// Why something could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// No such topic.
+    #[error("topic {0} does not exist")]
+    NoTopic(String),
+    /// No such partition.
+    #[error("topic {topic} has no partition {partition}: it has {count}, counted from 0")]
+    NoPartition {
+        /// The topic.
+        topic: String,
+        /// Which was asked for.
+        partition: i32,
+        /// How many there are.
+        count: usize,
+    },
+    /// The log begins behind it.
+    #[error("record {origin} is no longer in the log: the partition begins at offset {first}")]
+    Gone {
+        /// Which was asked for.
+        origin: Origin,
+        /// The oldest offset.
+        first: i64,
+    },
+    /// The log ends before it.
+    #[error("record {origin} is not there yet: the partition ends before offset {end}")]
+    NotYet {
+        /// Which was asked for.
+        origin: Origin,
+        /// The offset of the next record to come.
+        end: i64,
+    },
+    /// There is no record with this offset.
+    #[error(
+        "there is no record {0}: it was compacted away, is not committed, or a marker of a transaction has this offset"
+    )]
+    Hole(Origin),
+    /// Kafka does not answer, or says no.
+    #[error("{doing}: {hint}")]
+    Kafka {
+        /// What was to be done.
+        doing: String,
+        /// What librdkafka said, or what it had said before it fell silent.
+        hint: String,
+        /// Whose fault it is.
+        trouble: Trouble,
+        /// librdkafka's error.
+        source: KafkaError,
+    },
+}
+
+impl ReadError {
+    /// Whose fault it is, when it is Kafka's or the way there.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Kafka { trouble, .. } => Some(*trouble),
+            _ => None,
+        }
+    }
+}
+
+/// Where a partition's log begins, and the offset that its next record gets.
+pub type Bounds = Range<i64>;
+
+struct ReaderContext {
+    token_file: Option<PathBuf>,
+    /// The last global error: why nothing comes in.
+    said: Mutex<Option<(Trouble, String)>>,
+}
+
+impl ClientContext for ReaderContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        client::log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let trouble = code_of(&error).map_or(Trouble::Other, Trouble::of);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        // "All brokers are down" comes last and says least.
+        if said.is_none() || trouble.is_set_up() {
+            *said = Some((trouble, reason.to_owned()));
+        }
+    }
+
+    fn generate_oauth_token(
+        &self,
+        _configuration: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        Ok(token::read(self.token_file.as_deref())?)
+    }
+}
+
+impl ConsumerContext for ReaderContext {}
+
+/// Reads records by where they are.
+pub struct Reader {
+    consumer: BaseConsumer<ReaderContext>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+impl Reader {
+    /// A reader of this cluster; does not connect yet. `group`: one that the principal may read; it is never joined.
+    ///
+    /// # Errors
+    /// librdkafka does not take the properties.
+    pub fn new(kafka: &KafkaClient, group: &str) -> Result<Self, ReadError> {
+        let mut config = kafka.config();
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "true");
+        let context = ReaderContext {
+            token_file: kafka.token_file(),
+            said: Mutex::default(),
+        };
+        let made = config.create_with_context(context);
+        let consumer: BaseConsumer<ReaderContext> =
+            made.map_err(|source| failed("the Kafka client cannot be made", None, source))?;
+        // Questions come before the first poll, so no callback can bring the token in time.
+        kafka
+            .authenticate(consumer.client())
+            .map_err(|source| failed("there is no OAUTHBEARER token", None, source))?;
+        Ok(Self { consumer })
+    }
+
+    /// The partitions of a topic.
+    ///
+    /// # Errors
+    /// [`ReadError::NoTopic`], [`ReadError::Kafka`].
+    pub fn partitions(&self, topic: &str) -> Result<Vec<i32>, ReadError> {
+        let doing = || format!("topic {topic} cannot be looked at");
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(topic), ASK)
+            .map_err(|source| self.failed(doing(), source))?;
+        let found = metadata.topics().iter().find(|t| t.name() == topic);
+        let Some(found) = found else {
+            return Err(ReadError::NoTopic(topic.to_owned()));
+        };
+        match found.error() {
+            None => Ok(found.partitions().iter().map(|p| p.id()).collect()),
+            Some(
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+                | RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
+            ) => Err(ReadError::NoTopic(topic.to_owned())),
+            Some(error) => Err(self.failed(doing(), KafkaError::MetadataFetch(error.into()))),
+        }
+    }
+
+    /// Every topic that this principal may see.
+    ///
+    /// # Errors
+    /// [`ReadError::Kafka`].
+    pub fn topics(&self) -> Result<Vec<String>, ReadError> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(None, ASK)
+            .map_err(|source| self.failed("the topics cannot be listed".to_owned(), source))?;
+        let topics = metadata.topics().iter();
+        Ok(topics.map(|topic| topic.name().to_owned()).collect())
+    }
+
+    /// Where the log of a partition begins and ends.
+    ///
+    /// # Errors
+    /// [`ReadError::Kafka`].
+    pub fn bounds(&self, topic: &str, partition: i32) -> Result<Bounds, ReadError> {
+        let doing = || format!("the ends of {topic}:{partition} cannot be looked up");
+        let (first, end) = self
+            .consumer
+            .fetch_watermarks(topic, partition, ASK)
+            .map_err(|source| self.failed(doing(), source))?;
+        Ok(first..end)
+    }
+
+    /// The first offset at or behind a time (ms since 1970) on each of these partitions; its log's end when no record is
+    /// as young.
+    ///
+    /// # Errors
+    /// [`ReadError::Kafka`].
+    pub fn since(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+        ms: i64,
+    ) -> Result<BTreeMap<i32, i64>, ReadError> {
+        let mut found = BTreeMap::new();
+        let mut ask = TopicPartitionList::new();
+        for partition in partitions {
+            found.insert(*partition, self.bounds(topic, *partition)?.end);
+            ask.add_partition_offset(topic, *partition, Offset::Offset(ms))
+                .map_err(|source| self.failed("the time is none".to_owned(), source))?;
+        }
+        let doing = || format!("topic {topic} cannot be searched by time");
+        let told = self
+            .consumer
+            .offsets_for_times(ask, ASK)
+            .map_err(|source| self.failed(doing(), source))?;
+        for element in told.elements() {
+            if let Offset::Offset(offset) = element.offset() {
+                found.insert(element.partition(), offset);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The record at exactly this place.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn one(&self, origin: &Origin) -> Result<Record, ReadError> {
+        let partitions = self.partitions(&origin.topic)?;
+        if !partitions.contains(&origin.partition) {
+            return Err(ReadError::NoPartition {
+                topic: origin.topic.to_string(),
+                partition: origin.partition,
+                count: partitions.len(),
+            });
+        }
+        let Range { start, end } = self.bounds(&origin.topic, origin.partition)?;
+        if origin.offset < start {
+            let origin = origin.clone();
+            return Err(ReadError::Gone {
+                origin,
+                first: start,
+            });
+        }
+        if origin.offset >= end {
+            let origin = origin.clone();
+            return Err(ReadError::NotYet { origin, end });
+        }
+        let range = origin.offset..origin.offset.saturating_add(1);
+        let mut found = None;
+        let ranges = BTreeMap::from([(origin.partition, range)]);
+        self.each(&origin.topic, ranges, |record| {
+            found = Some(record);
+            ControlFlow::Break(())
+        })?;
+        found.ok_or_else(|| ReadError::Hole(origin.clone()))
+    }
+
+    /// The last `count` records of a topic by Kafka's timestamp, oldest first. Holds `count` records of each partition
+    /// at most.
+    ///
+    /// # Errors
+    /// [`ReadError::NoTopic`], [`ReadError::Kafka`].
+    pub fn last(&self, topic: &str, count: usize) -> Result<Vec<Record>, ReadError> {
+        let mut last = Vec::new();
+        for partition in self.partitions(topic)? {
+            last.extend(self.last_of(topic, partition, count)?);
+        }
+        last.sort_by_key(|record| {
+            Reverse((
+                record.timestamp_ms,
+                record.origin.partition,
+                record.origin.offset,
+            ))
+        });
+        last.truncate(count);
+        last.reverse();
+        Ok(last)
+    }
+
+    /// Offsets have gaps, so a span of as many offsets may hold fewer records: it is doubled until it does not.
+    fn last_of(&self, topic: &str, partition: i32, count: usize) -> Result<Vec<Record>, ReadError> {
+        let Range { start, end } = self.bounds(topic, partition)?;
+        let mut span = i64::try_from(count).unwrap_or(i64::MAX);
+        loop {
+            let from = end.saturating_sub(span).max(start);
+            let mut records = std::collections::VecDeque::new();
+            self.each(topic, BTreeMap::from([(partition, from..end)]), |record| {
+                records.push_back(record);
+                if records.len() > count {
+                    records.pop_front();
+                }
+                ControlFlow::Continue(())
+            })?;
+            if records.len() >= count || from == start {
+                return Ok(records.into());
+            }
+            span = span.saturating_mul(2);
+        }
+    }
+
+    /// Hands each record of these ranges of offsets to `take`, in the order of each partition, partitions in any order,
+    /// until `take` breaks. What lies outside of a log is left out; offsets without a record are no fault.
+    ///
+    /// # Errors
+    /// [`ReadError::Kafka`], also when nothing comes in for 20 s.
+    pub fn each(
+        &self,
+        topic: &str,
+        ranges: BTreeMap<i32, Range<i64>>,
+        mut take: impl FnMut(Record) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let mut ends = BTreeMap::new();
+        let mut list = TopicPartitionList::new();
+        for (partition, wanted) in ranges {
+            let there = self.bounds(topic, partition)?;
+            let range = wanted.start.max(there.start)..wanted.end.min(there.end);
+            if range.is_empty() {
+                continue;
+            }
+            ends.insert(partition, range.end);
+            list.add_partition_offset(topic, partition, Offset::Offset(range.start))
+                .map_err(|source| self.failed("the offset is none".to_owned(), source))?;
+        }
+        let doing = || format!("topic {topic} cannot be read");
+        self.consumer
+            .assign(&list)
+            .map_err(|source| self.failed(doing(), source))?;
+        let read = self.read(topic, ends, &mut take);
+        // An assignment that is empty cannot be refused.
+        let _ = self.consumer.assign(&TopicPartitionList::new());
+        read
+    }
+
+    /// Polls until every partition is at its end.
+    fn read(
+        &self,
+        topic: &str,
+        mut ends: BTreeMap<i32, i64>,
+        take: &mut dyn FnMut(Record) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let name: Arc<str> = Arc::from(topic);
+        let mut heard = Instant::now();
+        while !ends.is_empty() {
+            match self.consumer.poll(Duration::from_millis(100)) {
+                None if heard.elapsed() < SILENCE => {}
+                None => {
+                    let silence = KafkaError::MessageConsumption(Code::OperationTimedOut);
+                    return Err(self.failed(format!("topic {topic} cannot be read"), silence));
+                }
+                Some(Ok(message)) => {
+                    heard = Instant::now();
+                    let (partition, offset) = (message.partition(), message.offset());
+                    let Some(end) = ends.get(&partition).copied() else {
+                        continue;
+                    };
+                    if offset < end && take(record_of(&message, Arc::clone(&name))).is_break() {
+                        return Ok(());
+                    }
+                    if offset.saturating_add(1) >= end {
+                        ends.remove(&partition);
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    heard = Instant::now();
+                    ends.remove(&partition);
+                }
+                Some(Err(error)) => match code_of(&error) {
+                    // We want nothing of the group. A broker that is gone for a moment comes back, or we fall silent.
+                    Some(Code::GroupAuthorizationFailed) => {}
+                    Some(code) if Trouble::of(code) == Trouble::Unreachable => {}
+                    _ => return Err(self.failed(format!("topic {topic} cannot be read"), error)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, doing: String, source: KafkaError) -> ReadError {
+        // What librdkafka said is told by polls only, and a question polls nothing. Nobody wants records any more.
+        // Errors end a poll, log lines do not.
+        let until = Instant::now() + HEAR;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            let _ = self.consumer.poll(left);
+        }
+        let said = self.consumer.context().said.lock();
+        let said = said.unwrap_or_else(PoisonError::into_inner).clone();
+        failed(&doing, said, source)
+    }
+}
+
+/// A broker that cannot be reached is an effect more often than a cause: what librdkafka said before tells more.
+fn failed(doing: &str, said: Option<(Trouble, String)>, source: KafkaError) -> ReadError {
+    let own = code_of(&source).map_or(Trouble::Other, Trouble::of);
+    let (trouble, hint) = match said {
+        Some((trouble, reason)) if !own.is_set_up() => (trouble, reason),
+        _ => (own, source.to_string()),
+    };
+    ReadError::Kafka {
+        doing: doing.to_owned(),
+        hint,
+        trouble,
+        source,
+    }
+}
