@@ -55,6 +55,10 @@ fn the_smallest_file_has_sensible_defaults() {
     assert!(matches!(stream.receiver.proxy, ProxyConfig::Environment));
     assert_eq!(stream.receiver.request_timeout, Duration::from_secs(10));
     assert_eq!(stream.limits.max_record_bytes, 1 << 20);
+    let replay = stream.replay_topics("detections").unwrap();
+    assert_eq!(replay.side.as_str(), "detections.okta.replay");
+    assert_eq!(replay.outcomes.as_str(), "detections.okta.replay.outcomes");
+    assert_eq!(stream.replay_group_id(), "setbridge.okta.replay");
     let name = stream.dead_letter.topic.name_for("detections").unwrap();
     assert_eq!(name.as_str(), "detections.okta.dlq");
     assert_eq!(stream.max_event_age, None);

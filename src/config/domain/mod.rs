@@ -5,6 +5,7 @@
 //! `https` URL, the drain deadline lies between the request time-out and the poll interval. Nobody
 //! past this module parses text of the configuration again, and nobody fills in a default.
 
+mod replay;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use super::mistake::Mistake;
 use super::tree::Places;
 use crate::secret::Secret;
 
+pub use replay::*;
 pub use stream::*;
 
 /// The whole configuration.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::Issuer;
+use super::ReplayConfig;
 use crate::config::topics::{TopicName, TopicPattern, TopicTemplate};
 use crate::detection::DecodeLimits;
 use crate::mapping::{Envelope, Mapping};
@@ -74,6 +75,8 @@ pub struct StreamConfig {
     pub hold: HoldConfig,
     /// Where records go that cannot be delivered.
     pub dead_letter: DeadLetterConfig,
+    /// How dead letters come back.
+    pub replay: ReplayConfig,
     /// One record per SET with its outcome goes here.
     pub outcome_topic: Option<TopicName>,
     /// The bounds of memory and requests, overrides applied.

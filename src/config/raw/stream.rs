@@ -76,6 +76,9 @@ pub(crate) struct RawStream {
     /// Where records go that cannot be delivered.
     #[serde(default)]
     pub(crate) dead_letter: RawDeadLetter,
+    /// How dead letters come back that `setbridge dlq replay` chose.
+    #[serde(default)]
+    pub(crate) replay: RawReplay,
     /// One record for each SET with its outcome goes to this topic; default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) outcome_topic: Option<String>,
@@ -259,6 +262,27 @@ impl Default for RawDeadLetter {
             create: true,
             partitions: None,
             replication_factor: None,
+        }
+    }
+}
+
+/// How dead letters come back that `setbridge dlq replay` chose.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawReplay {
+    /// The side topic that brings them; `{topic}` is the source topic, `{stream}` the stream's id, and both have to be in it.
+    #[schemars(length(min = 1))]
+    pub(crate) topic: String,
+    /// So many of them a second are read at most, by each process.
+    #[schemars(extend("exclusiveMinimum" = 0), range(max = 1_000_000))]
+    pub(crate) rate: f64,
+}
+
+impl Default for RawReplay {
+    fn default() -> Self {
+        Self {
+            topic: "{topic}.{stream}.replay".into(),
+            rate: 20.0,
         }
     }
 }

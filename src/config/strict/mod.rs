@@ -6,6 +6,7 @@
 mod kafka;
 mod receiver;
 mod relations;
+mod replay;
 mod stream;
 mod text;
 

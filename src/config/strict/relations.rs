@@ -12,8 +12,8 @@ use super::Checker;
 
 const DRAIN: &str = "/shutdown/drain_deadline";
 
-/// The names of the side topics that the bridge derives besides the dead letters (DESIGN §2).
-const SIDE_TOPICS: [&str; 2] = ["{topic}.{stream}.replay", "{topic}.{stream}.park"];
+/// The names of side topics to come (DESIGN §2).
+const SIDE_TOPICS: [&str; 1] = ["{topic}.{stream}.park"];
 
 pub(super) fn check(config: &Config, raw: &RawConfig, checker: &mut Checker<'_>) {
     times(config, raw, checker);
@@ -171,7 +171,13 @@ fn bounds(stream: &StreamConfig, at: &str, checker: &mut Checker<'_>) {
 fn loops(config: &Config, stream: &StreamConfig, at: &str, checker: &mut Checker<'_>) {
     for writer in &config.streams {
         let id = writer.id.as_str();
-        let mut written = vec![("a dead-letter topic", writer.dead_letter.topic.clone())];
+        let replay = &writer.replay.topic;
+        let replays = TopicTemplate::parse(&format!("{replay}{}", ReplayConfig::OUTCOMES), id);
+        let mut written = vec![
+            ("a dead-letter topic", writer.dead_letter.topic.clone()),
+            ("a side topic", replay.clone()),
+        ];
+        written.extend(replays.ok().map(|t| ("a topic for outcomes of replays", t)));
         for side in SIDE_TOPICS {
             written.extend(
                 TopicTemplate::parse(side, id)

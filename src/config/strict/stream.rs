@@ -8,7 +8,7 @@ use super::super::pointer::child;
 use super::super::raw::*;
 use super::super::topics::{TopicName, TopicPattern, TopicTemplate};
 use super::super::{convert, fingerprint};
-use super::{Checker, receiver, text};
+use super::{Checker, receiver, replay, text};
 use crate::mapping::Mapping;
 
 pub(super) fn stream(
@@ -32,6 +32,7 @@ pub(super) fn stream(
     let guard = guard(&raw.guard, &child(at, "guard"), checker);
     let hold = hold(&raw.hold, &child(at, "hold"), checker);
     let dead_letter = dead_letter(raw, &child(at, "dead_letter"), checker);
+    let replay = replay::replay(raw, &child(at, "replay"), checker);
     let outcome_topic = raw
         .outcome_topic
         .as_ref()
@@ -64,6 +65,7 @@ pub(super) fn stream(
         guard: guard?,
         hold: hold?,
         dead_letter: dead_letter?,
+        replay: replay?,
         outcome_topic: text::all(outcome_topic)?,
         limits: limits?,
     })

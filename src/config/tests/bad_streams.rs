@@ -58,6 +58,48 @@ fn streams() {
         ),
         (
             "topics: [detections]",
+            "topics: [det.okta.replay.outcomes]",
+            "f:9:14: streams[0].topics[0]: det.okta.replay.outcomes has the name of a topic for outcomes of replays of the stream okta",
+            "",
+        ),
+        (
+            "topics: [detections]",
+            "topic_pattern: ^det[a-z.]+again$\n    replay: {topic: '{topic}.{stream}.again'}",
+            "f:9:20: streams[0].topic_pattern: it can match a side topic of the stream okta, {topic}.okta.again",
+            "leave dots out",
+        ),
+        (
+            "id: okta",
+            "id: okta\n    replay: {topic: replays}",
+            "f:9:21: streams[0].replay.topic: each source topic of each stream needs a side topic of its own",
+            "{topic}.{stream}.replay",
+        ),
+        (
+            "id: okta",
+            "id: okta\n    replay: {topic: '{topic}.replay'}",
+            "f:9:21: streams[0].replay.topic: each source topic of each stream needs a side topic of its own",
+            "",
+        ),
+        (
+            "id: okta",
+            "id: okta\n    replay: {topic: '{topic}.{stream}.dlq'}",
+            "f:9:21: streams[0].replay.topic: it is a topic that the stream writes to",
+            "for ever",
+        ),
+        (
+            "topics: [detections]",
+            "topics: [detections]\n    dead_letter: {topic: detections.okta.replay}",
+            "f:8:5: streams[0].replay.topic: it is a topic that the stream writes to",
+            "",
+        ),
+        (
+            "id: okta",
+            "id: okta\n    replay: {rate: 0}",
+            "f:9:20: streams[0].replay.rate: 0 is too small",
+            "",
+        ),
+        (
+            "topics: [detections]",
             "topics: [a]\n    outcome_topic: a",
             "f:9:14: streams[0].topics[0]: a has the name of the outcome topic of the stream okta",
             "",
