@@ -16,6 +16,7 @@ mod journey;
 mod letters;
 mod outage;
 pub(crate) mod passage;
+pub mod preview;
 mod push;
 mod seats;
 mod status;
@@ -23,18 +24,18 @@ mod stream;
 mod wire;
 
 pub use desk::{Desk, DeskEnd, DeskInputs, Prepare};
-pub use journey::Outcome;
+pub use journey::{Admission, Outcome, admit};
 pub use status::{Held, PartitionStatus, StreamStatus};
 pub(crate) use stream::now_ms;
 pub use stream::{Stream, StreamParts, label_values};
 
-use journey::{Admission, Draft, Fault, Final, LetGo};
+use journey::{Draft, Fault, Final, LetGo};
 use wire::Approach;
 
 /// One SET, from its turn in the lane to its final outcome. Every `?` is the partition leaving: nothing is settled then.
 async fn deliver(stream: &Stream, draft: &Draft, approach: Approach) -> Result<Final, LetGo> {
     let facts = stream.look_up(draft).await?;
-    let outcome = match journey::admit(&facts, draft) {
+    let outcome = match journey::admit(&facts, draft.position()) {
         Admission::Duplicate => Outcome::Duplicate,
         Admission::AlreadyDecided => Outcome::AlreadyDecided,
         Admission::Fresh { previous } => {

@@ -79,7 +79,7 @@ pub enum ReadError {
         /// Whose fault it is.
         trouble: Trouble,
         /// librdkafka's error.
-        source: KafkaError,
+        source: Box<KafkaError>,
     },
 }
 
@@ -427,6 +427,6 @@ fn failed(doing: &str, said: Option<(Trouble, String)>, source: KafkaError) -> R
         doing: doing.to_owned(),
         hint,
         trouble,
-        source,
+        source: Box::new(source),
     }
 }

@@ -58,6 +58,7 @@ mod subject;
 mod subject_object;
 mod template;
 mod time;
+mod trace;
 mod when;
 
 use std::sync::Arc;
@@ -70,6 +71,8 @@ use crate::set::Timestamp;
 
 pub use claims::{Claims, Envelope};
 pub use error::{MapError, MapReason};
+pub use trace::{RuleTrace, RuleVerdict};
+
 pub use spec::{
     Apply, BandSpec, BandsSpec, ExprSpec, LookupSpec, MappingSpec, RecordPart, RuleSpec,
     ScalarSpec, SubjectSpec, TimeUnit, Unmatched, ValueSpec,
@@ -196,24 +199,40 @@ impl Mapping {
     /// Maps one detection.
     #[must_use]
     pub fn map(&self, input: &MapInput<'_>) -> Mapped {
+        self.walk(input, |_, _| ())
+    }
+
+    /// Asks the rules in order, tells `saw` what each came to, and stops where one has the last word.
+    fn walk(&self, input: &MapInput<'_>, mut saw: impl FnMut(&rule::Rule, RuleVerdict)) -> Mapped {
         let mut sets = Vec::new();
         let mut filtered = FilterReason::NoRule;
         for rule in &self.rules {
             match rule.matches(input) {
-                Ok(false) => continue,
+                Ok(false) => {
+                    saw(rule, RuleVerdict::Passed);
+                    continue;
+                }
                 Ok(true) if rule.drops() => {
+                    saw(rule, RuleVerdict::Dropped);
                     filtered = FilterReason::RuleDrop;
                     break;
                 }
                 Ok(true) => {
-                    if !rule.map(input, &mut sets) {
+                    let before = sets.len();
+                    if rule.map(input, &mut sets) {
+                        saw(rule, RuleVerdict::Made(sets.len() - before));
+                    } else {
+                        saw(rule, RuleVerdict::Nobody);
                         filtered = FilterReason::NoSubject;
                         if self.on_no_subject == Unmatched::DeadLetter {
                             sets.push(Err(rule.no_subject()));
                         }
                     }
                 }
-                Err(error) => sets.push(Err(error)),
+                Err(error) => {
+                    saw(rule, RuleVerdict::Failed);
+                    sets.push(Err(error));
+                }
             }
             if self.apply == Apply::First {
                 break;

@@ -116,9 +116,12 @@ impl Draft {
 
 /// What the state says about a draft whose turn has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Admission {
-    /// Push it. `previous` is the last accepted level.
-    Fresh { previous: Option<Level> },
+pub enum Admission {
+    /// Push it.
+    Fresh {
+        /// The last accepted level.
+        previous: Option<Level>,
+    },
     /// The receiver has this jti.
     Duplicate,
     /// A newer SET about this subject has an outcome, so this one had one too before a crash.
@@ -126,10 +129,11 @@ pub(crate) enum Admission {
 }
 
 /// Decides by what the state knows. Pure.
-pub(crate) fn admit(facts: &Facts, draft: &Draft) -> Admission {
+#[must_use]
+pub fn admit(facts: &Facts, position: Position) -> Admission {
     if facts.delivered {
         Admission::Duplicate
-    } else if facts.mark.is_some_and(|mark| draft.position() <= mark) {
+    } else if facts.mark.is_some_and(|mark| position <= mark) {
         Admission::AlreadyDecided
     } else {
         Admission::Fresh {

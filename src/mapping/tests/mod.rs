@@ -6,6 +6,7 @@ mod hostile;
 mod looks;
 mod native;
 mod rules;
+mod trace;
 mod values;
 
 use std::collections::BTreeMap;

@@ -23,6 +23,7 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 pub(super) struct When {
     program: Program,
     detection: Needs,
+    source: Arc<str>,
 }
 
 impl fmt::Debug for When {
@@ -44,7 +45,16 @@ impl When {
             )
         })?;
         let detection = survey(program.expression())?;
-        Ok(Self { program, detection })
+        Ok(Self {
+            program,
+            detection,
+            source: Arc::from(source),
+        })
+    }
+
+    /// The expression as it was written.
+    pub(super) const fn source(&self) -> &Arc<str> {
+        &self.source
     }
 
     /// What it looks at.
