@@ -40,9 +40,11 @@ fn io_causes(error: &reqwest::Error) -> Vec<&io::Error> {
     found
 }
 
-/// rustls reports through `InvalidData`, or says that the handshake ended early.
+/// rustls wraps its error, or says that the handshake ended early. (`InvalidData` alone is a broken chunk as well.)
 fn is_tls(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::InvalidData || error.to_string().contains("tls handshake")
+    let inner = error.get_ref();
+    inner.is_some_and(|inner| inner.is::<rustls::Error>())
+        || error.to_string().contains("tls handshake")
 }
 
 fn is_reset(kind: io::ErrorKind) -> bool {

@@ -1,9 +1,12 @@
 //! Over real TCP: raw scripts for what HTTP servers never do, the simulator for what Okta does.
 
 mod credentials;
+mod cut_off;
+mod hostile;
 mod tls;
 mod wire;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -22,6 +25,8 @@ enum Act {
     WriteAndReset(Vec<u8>),
     /// Writes the first bytes, then the second again and again.
     WriteForEver(Vec<u8>, Vec<u8>),
+    /// Writes the first bytes, then the second again and again, with a pause before each.
+    Drip(Vec<u8>, Vec<u8>, Duration),
     /// Says nothing.
     Silence,
 }
@@ -30,6 +35,8 @@ enum Act {
 struct Peer {
     url: String,
     requests: Arc<Mutex<Vec<String>>>,
+    /// Bytes that it could write for ever until nobody took them any more.
+    endless: Arc<AtomicUsize>,
 }
 
 impl Peer {
@@ -40,14 +47,20 @@ impl Peer {
             listener.local_addr().expect("an address")
         );
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&requests);
+        let endless = Arc::new(AtomicUsize::new(0));
+        let (seen, wrote) = (Arc::clone(&requests), Arc::clone(&endless));
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.expect("a connection");
-                tokio::spawn(converse(stream, acts.clone(), Arc::clone(&seen)));
+                let (seen, wrote) = (Arc::clone(&seen), Arc::clone(&wrote));
+                tokio::spawn(converse(stream, acts.clone(), seen, wrote));
             }
         });
-        Self { url, requests }
+        Self {
+            url,
+            requests,
+            endless,
+        }
     }
 
     async fn once(bytes: &str) -> Self {
@@ -56,6 +69,11 @@ impl Peer {
 
     fn requests(&self) -> Vec<String> {
         self.requests.lock().expect("a lock").clone()
+    }
+
+    /// So many bytes of an endless answer left the peer, those in the buffers of both sockets included.
+    fn endless(&self) -> usize {
+        self.endless.load(Ordering::Relaxed)
     }
 
     fn settings(&self) -> ReceiverSettings {
@@ -69,7 +87,12 @@ impl Peer {
     }
 }
 
-async fn converse(mut stream: TcpStream, acts: Vec<Act>, requests: Arc<Mutex<Vec<String>>>) {
+async fn converse(
+    mut stream: TcpStream,
+    acts: Vec<Act>,
+    requests: Arc<Mutex<Vec<String>>>,
+    endless: Arc<AtomicUsize>,
+) {
     while let Some(request) = read_request(&mut stream).await {
         let number = {
             let mut all = requests.lock().expect("a lock");
@@ -90,7 +113,16 @@ async fn converse(mut stream: TcpStream, acts: Vec<Act>, requests: Arc<Mutex<Vec
             }
             Act::WriteForEver(first, again) => {
                 stream.write_all(first).await.expect("written");
-                while stream.write_all(again).await.is_ok() {}
+                while stream.write_all(again).await.is_ok() {
+                    endless.fetch_add(again.len(), Ordering::Relaxed);
+                }
+                return;
+            }
+            Act::Drip(first, again, pause) => {
+                stream.write_all(first).await.expect("written");
+                while stream.write_all(again).await.is_ok() {
+                    tokio::time::sleep(*pause).await;
+                }
                 return;
             }
             Act::Silence => std::future::pending().await,
