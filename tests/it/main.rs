@@ -24,6 +24,7 @@ mod full_disk;
 mod guards;
 mod happy_path;
 mod holds;
+mod hostile_receivers;
 mod kafka_faults;
 mod members;
 mod operators;
