@@ -14,6 +14,7 @@ mod authentication;
 mod bad_records;
 mod bounds;
 mod broker_selftest;
+mod chaos;
 mod cli;
 mod crash;
 mod dead_letter_topic;

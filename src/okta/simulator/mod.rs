@@ -17,6 +17,7 @@
 
 mod endpoint;
 mod faults;
+mod inspector;
 mod jwks;
 mod listener;
 mod received;
@@ -33,6 +34,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 pub use faults::{Reply, RuleId};
+pub use inspector::{Inspected, Inspector};
 pub use jwks::JwksSource;
 pub use received::{Answered, Log, Received, Tally};
 

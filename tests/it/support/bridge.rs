@@ -4,6 +4,7 @@
 //! with the log's end.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -78,7 +79,8 @@ impl Bridge {
         let name = fresh("bridge");
         let pid_file = configuration.folder().join(format!("{name}.pid"));
         let mut tied = tied(&pid_file)
-            .args([env!("CARGO_BIN_EXE_setbridge"), "run", "--config"])
+            .arg(program())
+            .args(["run", "--config"])
             .arg(&file)
             .current_dir(configuration.folder())
             .envs(environment.iter().copied())
@@ -279,6 +281,22 @@ impl Bridge {
         kib * 1024
     }
 
+    /// The most memory that the process has had in use so far; `None` when it is gone.
+    #[allow(dead_code, reason = "tests/chaos watches its members")]
+    pub(crate) fn peak_bytes(&self) -> Option<usize> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib: usize = line?.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    }
+
+    /// The exit code, if the process has ended.
+    #[allow(dead_code, reason = "tests/chaos watches its members")]
+    pub(crate) fn has_ended(&mut self) -> Option<i32> {
+        let status = self.tied.try_wait().expect("our own child");
+        status.map(|status| status.code().unwrap_or(-1))
+    }
+
     /// Waits for the end of the process: its exit code, 128 + n when signal n ended it. Its whole log is there then.
     pub(crate) async fn code(&mut self, deadline: Duration) -> i32 {
         let ended = timeout(deadline, self.ended_early()).await;
@@ -333,6 +351,12 @@ impl Drop for Bridge {
         // tied.sh kills the process at once and ends with it.
         let _ = self.tied.wait();
     }
+}
+
+/// The bridge under test: `SETBRIDGE_BIN`, else the one that was built with the tests.
+fn program() -> OsString {
+    let given = std::env::var_os("SETBRIDGE_BIN").filter(|program| !program.is_empty());
+    given.unwrap_or_else(|| env!("CARGO_BIN_EXE_setbridge").into())
 }
 
 /// tied.sh around a shell that writes its process id and becomes the command. Without SIGXFSZ a file that is too large

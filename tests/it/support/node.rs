@@ -68,7 +68,8 @@ impl Distribution {
         })
     }
 
-    fn java(&self, arguments: &[&str]) -> Vec<OsString> {
+    /// The command that runs this class of Kafka's with these arguments.
+    pub(crate) fn java(&self, arguments: &[&str]) -> Vec<OsString> {
         let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/log4j2.properties");
         let mut command = vec![self.java.clone()];
         // A short-lived broker on a busy machine: one collector thread, no second compiler, half a gigabyte.
@@ -308,7 +309,7 @@ fn properties(
 }
 
 /// A new folder below target/tmp. Those of test binaries that are gone are deleted first.
-fn new_folder() -> PathBuf {
+pub(crate) fn new_folder() -> PathBuf {
     let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
     for folder in fs::read_dir(all).into_iter().flatten().flatten() {
         let name = folder.file_name();
@@ -327,7 +328,7 @@ fn new_folder() -> PathBuf {
 
 /// Ports below the range from which the kernel gives ports to everybody who asks for any (32768 and up on Linux), so
 /// that no other test gets one of them between this look and the broker's start.
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;

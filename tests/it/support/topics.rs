@@ -13,14 +13,14 @@ use tokio::time::timeout;
 use super::wire::{ANSWER, Wire};
 
 impl Wire {
-    /// Creates a topic with these topic settings.
+    /// Creates a topic with these topic settings and as many replicas as the brokers make by default.
     pub(crate) async fn create_topic(
         &self,
         topic: &str,
         partitions: i32,
         settings: &[(&str, &str)],
     ) {
-        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
         let new = settings
             .iter()
             .fold(new, |new, (key, value)| new.set(key, value));

@@ -1,0 +1,278 @@
+//! What the driver itself does with Kafka: it produces the records, watches what the group commits, reads dead letters.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::load::{KEYED, LOOSE, Produced, Unit};
+use super::oracle::{Committed, Letter, Place};
+use super::receiver::{digest, now_ms};
+use super::support::wire::{Seen, Wire};
+
+/// Id of the stream.
+pub(crate) const STREAM: &str = "chaos";
+/// Longer than any outage of a run.
+const DELIVERY: Duration = Duration::from_secs(240);
+/// Between two questions about what is committed.
+const WATCH: Duration = Duration::from_millis(400);
+
+/// The two source topics.
+#[derive(Debug, Clone)]
+pub(crate) struct Topics {
+    pub(crate) keyed: String,
+    pub(crate) loose: String,
+}
+
+impl Topics {
+    pub(crate) fn name(&self, keyed: bool) -> &str {
+        if keyed { &self.keyed } else { &self.loose }
+    }
+
+    fn partitions(&self) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&self.keyed, 0, KEYED - 1);
+        list.add_partition_range(&self.loose, 0, LOOSE - 1);
+        list
+    }
+}
+
+/// Where each record came to lie, by the order of producing.
+#[derive(Default)]
+struct Landed {
+    places: Mutex<Vec<Option<(i32, i64)>>>,
+    acknowledged: AtomicU64,
+    failure: Mutex<Option<String>>,
+}
+
+struct Context(Arc<Landed>);
+
+impl ClientContext for Context {
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<usize>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: Box<usize>) {
+        match result {
+            Ok(message) => {
+                let place = (message.partition(), message.offset());
+                self.0.places.lock().expect("no panic")[*number] = Some(place);
+                self.0.acknowledged.fetch_add(1, Ordering::Relaxed);
+            }
+            Err((error, _)) => {
+                *self.0.failure.lock().expect("no panic") = Some(error.to_string());
+            }
+        }
+    }
+}
+
+/// Produces the records of a run, in order.
+pub(crate) struct Source {
+    producer: ThreadedProducer<Context>,
+    landed: Arc<Landed>,
+    topics: Topics,
+    units: Vec<(bool, Vec<Unit>)>,
+}
+
+impl Source {
+    pub(crate) fn new(wire: &Wire, topics: &Topics) -> Source {
+        let landed = Arc::new(Landed::default());
+        let mut config = wire.client();
+        config
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5")
+            .set("reconnect.backoff.max.ms", "500")
+            .set("message.timeout.ms", DELIVERY.as_millis().to_string());
+        Source {
+            producer: config
+                .create_with_context(Context(Arc::clone(&landed)))
+                .expect("a producer"),
+            landed,
+            topics: topics.clone(),
+            units: Vec::new(),
+        }
+    }
+
+    /// Hands one record over; it is acknowledged later.
+    pub(crate) async fn produce(&mut self, record: Produced) {
+        let number = self.units.len();
+        self.landed.places.lock().expect("no panic").push(None);
+        self.units.push((record.keyed, record.units));
+        loop {
+            let mut message =
+                BaseRecord::with_opaque_to(self.topics.name(record.keyed), Box::new(number))
+                    .partition(record.partition)
+                    .payload(record.value.as_bytes());
+            if let Some(key) = &record.key {
+                message = message.key(key.as_bytes());
+            }
+            match self.producer.send(message) {
+                Ok(()) => return,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err((error, _)) => panic!("producing: {error}"),
+            }
+        }
+    }
+
+    pub(crate) fn acknowledged(&self) -> Acknowledged {
+        Acknowledged(Arc::clone(&self.landed))
+    }
+
+    /// Waits until every record is acknowledged; where each of them is, and what is in it.
+    ///
+    /// # Errors
+    /// When one was not: then nothing can be said about the bridge.
+    pub(crate) fn places(self) -> Result<Vec<(Place, Vec<Unit>)>, String> {
+        self.producer
+            .flush(DELIVERY)
+            .map_err(|e| format!("producing: {e}"))?;
+        if let Some(failure) = self.landed.failure.lock().expect("no panic").take() {
+            return Err(format!("a record was not acknowledged: {failure}"));
+        }
+        let places = self.landed.places.lock().expect("no panic");
+        let all = self.units.into_iter().zip(places.iter());
+        let mut ends: BTreeMap<(bool, i32), i64> = BTreeMap::new();
+        all.map(|((keyed, units), place)| {
+            let (partition, offset) = place.ok_or("a record has no place")?;
+            let end = ends.entry((keyed, partition)).or_insert(-1);
+            if offset <= *end {
+                return Err("the producer changed the order of records".to_owned());
+            }
+            *end = offset;
+            Ok((
+                Place {
+                    keyed,
+                    partition,
+                    offset,
+                },
+                units,
+            ))
+        })
+        .collect()
+    }
+}
+
+/// How many records the brokers have.
+pub(crate) struct Acknowledged(Arc<Landed>);
+
+impl Acknowledged {
+    pub(crate) fn count(&self) -> u64 {
+        self.0.acknowledged.load(Ordering::Relaxed)
+    }
+}
+
+/// Asks again and again what the group has committed.
+pub(crate) struct Watch {
+    seen: Arc<Mutex<Vec<Committed>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Watch {
+    pub(crate) fn start(wire: &Wire, group: &str, topics: &Topics) -> Watch {
+        let seen: Arc<Mutex<Vec<Committed>>> = Arc::default();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut config = wire.client();
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("reconnect.backoff.max.ms", "500");
+        let asking: BaseConsumer = config.create().expect("a consumer");
+        let (to, end, topics) = (Arc::clone(&seen), Arc::clone(&stop), topics.clone());
+        let thread = std::thread::spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                // What is told was committed when it was asked, or later.
+                let at_ms = now_ms();
+                if let Some(next) = committed(&asking, &topics) {
+                    to.lock().expect("no panic").push(Committed { at_ms, next });
+                }
+                std::thread::sleep(WATCH);
+            }
+        });
+        Watch {
+            seen,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    /// The sum over all partitions: how many records are done.
+    pub(crate) fn total(&self) -> u64 {
+        let seen = self.seen.lock().expect("no panic");
+        let sum = seen.last().map_or(0, |last| last.next.values().sum());
+        u64::try_from(sum).unwrap_or(0)
+    }
+
+    pub(crate) fn end(mut self) -> Vec<Committed> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().expect("a thread");
+        thread.join().expect("the watch does not panic");
+        std::mem::take(&mut self.seen.lock().expect("no panic"))
+    }
+}
+
+fn committed(asking: &BaseConsumer, topics: &Topics) -> Option<BTreeMap<(bool, i32), i64>> {
+    let list = asking
+        .committed_offsets(topics.partitions(), Duration::from_secs(5))
+        .ok()?;
+    let elements = list.elements();
+    if elements.iter().any(|element| element.error().is_err()) {
+        return None;
+    }
+    let next = elements
+        .iter()
+        .filter_map(|element| match element.offset() {
+            Offset::Offset(next) => {
+                Some(((element.topic() == topics.keyed, element.partition()), next))
+            }
+            _ => None,
+        });
+    Some(next.collect())
+}
+
+/// What is in the dead-letter topics.
+///
+/// # Errors
+/// When a dead letter does not say what the documentation promises.
+pub(crate) async fn letters(wire: &Wire, topics: &Topics) -> Result<Vec<Letter>, String> {
+    let mut letters = Vec::new();
+    for keyed in [true, false] {
+        let topic = format!("{}.{STREAM}.dlq", topics.name(keyed));
+        if wire.partitions(&topic).await.is_empty() {
+            continue;
+        }
+        for seen in wire.read_all(&topic).await {
+            let letter = letter(&seen, keyed);
+            letters.push(letter.ok_or_else(|| format!("no dead letter of ours: {seen:?}"))?);
+        }
+    }
+    Ok(letters)
+}
+
+fn letter(seen: &Seen, keyed: bool) -> Option<Letter> {
+    let number = |name: &str| seen.header(name)?.parse::<i64>().ok();
+    Some(Letter {
+        origin: Place {
+            keyed,
+            partition: i32::try_from(number("setbridge-origin-partition")?).ok()?,
+            offset: number("setbridge-origin-offset")?,
+        },
+        element: number("setbridge-element").and_then(|n| u32::try_from(n).ok()),
+        jti: seen
+            .header("setbridge-jti")
+            .map(|jti| digest(jti.as_bytes())),
+        reason: seen.header("setbridge-reason")?.to_owned(),
+    })
+}

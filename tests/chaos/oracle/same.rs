@@ -1,0 +1,69 @@
+//! What was sent twice is the same: bytes of one process under one key, else claims (DESIGN P4).
+
+use std::collections::HashMap;
+
+use super::super::load::{Fate, Unit};
+use super::{Attempt, Findings, Forced, History, Said};
+
+/// What was sent under each jti so far.
+pub(super) struct Same<'a> {
+    history: &'a History,
+    /// How many records hold the SET.
+    records: Vec<u8>,
+    /// The first attempt of each.
+    first: HashMap<u64, Attempt>,
+    /// The last attempt of each process and key.
+    last: HashMap<(u64, u16, u16), Attempt>,
+    /// By process.
+    forced: HashMap<u16, Vec<Forced>>,
+}
+
+impl<'a> Same<'a> {
+    pub(super) fn new(history: &'a History) -> Same<'a> {
+        let mut records = vec![0u8; history.sets.len()];
+        for unit in history.records.iter().flat_map(|(_, units)| units) {
+            if let Unit::Set(set) = unit {
+                records[*set as usize] = records[*set as usize].saturating_add(1);
+            }
+        }
+        let mut forced: HashMap<u16, Vec<Forced>> = HashMap::new();
+        for one in &history.forced {
+            forced.entry(one.process).or_default().push(*one);
+        }
+        Same {
+            history,
+            records,
+            first: HashMap::new(),
+            last: HashMap::new(),
+            forced,
+        }
+    }
+
+    pub(super) fn check(&mut self, attempt: &Attempt, said: Said, findings: &mut Findings) {
+        let first = *self.first.entry(attempt.jti).or_insert(*attempt);
+        if first.claims != attempt.claims {
+            findings.invalid(|| format!("SET {}: other claims under the same jti", said.set));
+        }
+        // A second record of what was refused is another try: levels may have moved since.
+        let set = said.set as usize;
+        let again = self.records[set] > 1 && self.history.sets[set].fate != Fate::Accepted;
+        let before = first.said.map(|said| said.previous);
+        if self.history.whole_state && !again && before != Some(said.previous) {
+            findings.invalid(|| format!("SET {set}: previous level {before:?}, then {said:?}"));
+        }
+        let key = (attempt.jti, attempt.process, attempt.kid);
+        if let Some(before) = self.last.insert(key, *attempt)
+            && before.bytes != attempt.bytes
+            && !again
+            && !self.was_cut_off(&before, attempt)
+        {
+            findings.invalid(|| format!("SET {set}: one process sent other bytes"));
+        }
+    }
+
+    /// Between these two the process may have lost the partition, so that the second is a new delivery of the record.
+    fn was_cut_off(&self, before: &Attempt, after: &Attempt) -> bool {
+        let forced = self.forced.get(&before.process).into_iter().flatten();
+        { forced }.any(|f| f.from_ms <= after.at_ms && f.until_ms >= before.at_ms)
+    }
+}

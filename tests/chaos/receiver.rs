@@ -1,0 +1,447 @@
+//! The receiver: judges every SET as Okta would, answers as the moment's trouble wants, writes everything down.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Map, Value};
+use setbridge::okta::simulator::Inspector;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::dice::Dice;
+use super::front::Front;
+use super::load::{self, Fate};
+use super::oracle::{Attempt, Said};
+use super::plan::Trouble;
+
+/// Each process says by this header which one it is.
+pub(crate) const PROCESS: &str = "x-setbridge-process";
+/// The path that SETs are posted to.
+pub(crate) const PATH: &str = "/security/api/v1/security-events";
+
+/// No SET of ours is larger.
+const MAX_BODY: usize = 1 << 20;
+/// What was answered so shortly before all connections were closed may not have left.
+const UNSURE_MS: u64 = 50;
+
+/// What to answer a SET when the receiver is well, by its number.
+pub(crate) type Fates = Box<dyn Fn(u32) -> Fate + Send + Sync>;
+
+/// Everything that the connections share.
+pub(crate) struct Book {
+    inspector: Inspector,
+    fates: Fates,
+    trouble: watch::Sender<Option<Trouble>>,
+    attempts: Mutex<Vec<Attempt>>,
+    dice: Mutex<Dice>,
+    /// Requests and connections that a trouble met.
+    faults: AtomicU64,
+    accepted: AtomicU64,
+    /// What was wrong with SETs that are not valid: the first of them.
+    complaints: Mutex<Vec<String>>,
+}
+
+/// A running receiver.
+pub(crate) struct Receiver {
+    pub(crate) book: Arc<Book>,
+    /// Ends with it.
+    _server: JoinSet<()>,
+}
+
+/// How a request ends without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is reset")]
+struct Reset;
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
+    u64::try_from(since.as_millis()).expect("not yet")
+}
+
+/// The same text, the same number, in this run and the next.
+pub(crate) fn digest(text: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Receiver {
+    /// Listens at `address` for as long as the receiver is not [`Trouble::Down`].
+    pub(crate) fn start(
+        address: SocketAddr,
+        front: Front,
+        inspector: Inspector,
+        fates: Fates,
+        seed: u64,
+    ) -> Receiver {
+        let book = Arc::new(Book {
+            inspector,
+            fates,
+            trouble: watch::Sender::new(None),
+            attempts: Mutex::default(),
+            dice: Mutex::new(Dice::new(seed, "answers")),
+            faults: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            complaints: Mutex::default(),
+        });
+        let mut server = JoinSet::new();
+        server.spawn(serve(address, front, Arc::clone(&book)));
+        Receiver {
+            book,
+            _server: server,
+        }
+    }
+}
+
+async fn serve(address: SocketAddr, front: Front, book: Arc<Book>) {
+    let mut trouble = book.trouble.subscribe();
+    loop {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("an option");
+        socket.bind(address).expect("the port is ours");
+        let listener = socket.listen(1024).expect("the port is ours");
+        // Dropping them closes every connection.
+        let mut connections = JoinSet::new();
+        accept(&listener, &front, &book, &mut trouble, &mut connections).await;
+        drop(listener);
+        drop(connections);
+        let _sender_lives = trouble
+            .wait_for(|now| *now != Some(Trouble::Down))
+            .await
+            .is_ok();
+    }
+}
+
+/// Returns when the port has to be closed.
+async fn accept(
+    listener: &TcpListener,
+    front: &Front,
+    book: &Arc<Book>,
+    trouble: &mut watch::Receiver<Option<Trouble>>,
+    connections: &mut JoinSet<()>,
+) {
+    loop {
+        tokio::select! {
+            changed = trouble.changed() => {
+                let now = *trouble.borrow_and_update();
+                match now {
+                    _ if changed.is_err() => return,
+                    Some(Trouble::Down) => return,
+                    Some(Trouble::Tls) => connections.abort_all(),
+                    _ => {}
+                }
+            }
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { continue };
+                // Whatever we close, we reset.
+                let _ = stream.set_zero_linger();
+                let _ = stream.set_nodelay(true);
+                let strange = *trouble.borrow() == Some(Trouble::Tls);
+                let acceptor = if strange { &front.stranger } else { &front.own };
+                book.faults.fetch_add(u64::from(strange), Ordering::Relaxed);
+                connections.spawn(connection(stream, acceptor.clone(), Arc::clone(book)));
+            }
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+}
+
+async fn connection(stream: tokio::net::TcpStream, acceptor: TlsAcceptor, book: Arc<Book>) {
+    let Ok(stream) = acceptor.accept(stream).await else {
+        return;
+    };
+    let service = service_fn(|request| answer(request, &book));
+    // A reset of ours, or the bridge's end.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+/// What a trouble makes of one request.
+enum Turn {
+    Well,
+    Status(u16, Vec<(&'static str, String)>),
+    Reset,
+    TakeThenReset,
+    TakeThenSilence,
+    TakeThenWait(Duration),
+    WaitThenTake(Duration),
+}
+
+async fn answer(request: Request<Incoming>, book: &Arc<Book>) -> Result<Response<Body>, Reset> {
+    let trouble = *book.trouble.borrow();
+    if let Some(Trouble::ResetUnread(of)) = trouble
+        && book.meets(of)
+    {
+        return Err(Reset);
+    }
+    let process = request.headers().get(PROCESS);
+    let process = process.and_then(|value| value.to_str().ok()?.parse().ok());
+    let body = to_bytes(Body::new(request.into_body()), MAX_BODY);
+    let attempt = book.read(&body.await.map_err(|_| Reset)?, process).await;
+    let turn = book.turn(trouble);
+    let fate = attempt.said.map(|said| (book.fates)(said.set));
+    match (turn, fate) {
+        (Turn::Reset, _) => {
+            book.note(attempt);
+            Err(Reset)
+        }
+        (Turn::Status(status, headers), _) => {
+            book.note(attempt);
+            Ok(response(status, &headers, ""))
+        }
+        (_, None) => {
+            book.note(attempt);
+            Ok(refusal("an invalid SET"))
+        }
+        (_, Some(Fate::Refused)) => {
+            book.note(attempt);
+            Ok(refusal("refused for ever"))
+        }
+        (_, Some(Fate::Poison)) => {
+            book.note(attempt);
+            Ok(response(500, &[], ""))
+        }
+        (Turn::TakeThenReset, _) => {
+            book.take(attempt);
+            Err(Reset)
+        }
+        (Turn::TakeThenSilence, _) => {
+            book.take(attempt);
+            std::future::pending().await
+        }
+        (Turn::WaitThenTake(time), _) => {
+            tokio::time::sleep(time).await;
+            Ok(book.accepts(book.take(attempt)))
+        }
+        (Turn::TakeThenWait(time), _) => {
+            let index = book.take(attempt);
+            tokio::time::sleep(time).await;
+            Ok(book.accepts(index))
+        }
+        (Turn::Well, _) => Ok(book.accepts(book.take(attempt))),
+    }
+}
+
+fn response(status: u16, headers: &[(&'static str, String)], body: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.to_owned()));
+    *response.status_mut() = status.try_into().expect("a status");
+    for (name, value) in headers {
+        let value = HeaderValue::from_str(value).expect("a header");
+        response.headers_mut().insert(*name, value);
+    }
+    response
+}
+
+fn refusal(description: &str) -> Response<Body> {
+    let body = serde_json::json!({"err": "invalid_request", "description": description});
+    let headers = [("content-type", "application/json".to_owned())];
+    response(400, &headers, &body.to_string())
+}
+
+impl Book {
+    /// From now on; `None`: well again.
+    pub(crate) fn trouble(&self, trouble: Option<Trouble>) {
+        self.trouble.send_replace(trouble);
+        if matches!(trouble, Some(Trouble::Down | Trouble::Tls)) {
+            let since = now_ms().saturating_sub(UNSURE_MS);
+            let mut attempts = self.attempts.lock().expect("no panic");
+            let last = attempts.iter_mut().rev().take(1000);
+            last.filter(|attempt| attempt.at_ms >= since)
+                .for_each(|attempt| attempt.seen = false);
+        }
+    }
+
+    pub(crate) fn faults(&self) -> u64 {
+        self.faults.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// All requests so far.
+    pub(crate) fn attempts(&self) -> Vec<Attempt> {
+        self.attempts.lock().expect("no panic").clone()
+    }
+
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        self.complaints.lock().expect("no panic").clone()
+    }
+
+    fn throw<T>(&self, throw: impl FnOnce(&mut Dice) -> T) -> T {
+        throw(&mut self.dice.lock().expect("no panic"))
+    }
+
+    fn meets(&self, of: u16) -> bool {
+        let meets = self.throw(|dice| dice.per_mille(u64::from(of)));
+        self.faults.fetch_add(u64::from(meets), Ordering::Relaxed);
+        meets
+    }
+
+    fn turn(&self, trouble: Option<Trouble>) -> Turn {
+        use Trouble as T;
+        let Some(trouble) = trouble else {
+            return Turn::Well;
+        };
+        let (T::RetryAfter(of)
+        | T::RateLimit(of)
+        | T::TooMany(of)
+        | T::Error(of)
+        | T::Unavailable(of)
+        | T::Slow(of)
+        | T::ResetRead(of)
+        | T::TakenThenReset(of)
+        | T::TakenThenSilence(of)) = trouble
+        else {
+            return Turn::Well;
+        };
+        if !self.meets(of) {
+            return Turn::Well;
+        }
+        match trouble {
+            T::RetryAfter(_) => Turn::Status(429, vec![("retry-after", "1".to_owned())]),
+            T::RateLimit(_) => Turn::Status(429, rate_limit()),
+            T::TooMany(_) => Turn::Status(429, Vec::new()),
+            T::Error(_) => Turn::Status(500, Vec::new()),
+            T::Unavailable(_) => Turn::Status(503, Vec::new()),
+            T::ResetRead(_) => Turn::Reset,
+            T::TakenThenReset(_) => Turn::TakeThenReset,
+            T::TakenThenSilence(_) => Turn::TakeThenSilence,
+            _ => {
+                let (first, time) =
+                    self.throw(|dice| (dice.per_mille(500), dice.between(50, 1500)));
+                let time = Duration::from_millis(time);
+                if first {
+                    Turn::TakeThenWait(time)
+                } else {
+                    Turn::WaitThenTake(time)
+                }
+            }
+        }
+    }
+
+    /// Judges a SET; nothing is taken yet.
+    async fn read(&self, raw: &[u8], process: Option<u16>) -> Attempt {
+        let mut attempt = Attempt {
+            at_ms: now_ms(),
+            process: process.unwrap_or(u16::MAX),
+            kid: 0,
+            jti: 0,
+            bytes: digest(raw),
+            claims: 0,
+            said: None,
+            accepted: false,
+            seen: false,
+        };
+        let now = i64::try_from(attempt.at_ms / 1000).expect("seconds");
+        let inspected = match self.inspector.inspect(raw, now).await {
+            Ok(inspected) => inspected,
+            Err(complaint) => {
+                self.complain(complaint);
+                return attempt;
+            }
+        };
+        let mut claims = inspected.claims;
+        // Truncated: two keys of one run do not meet in 16 bits but by great chance.
+        attempt.kid = (digest(inspected.kid.as_bytes()) & 0xffff) as u16;
+        attempt.jti = digest(claims["jti"].as_str().unwrap_or_default().as_bytes());
+        attempt.said = said(&claims);
+        if attempt.said.is_none() {
+            self.complain(format!("not ours: {}", Value::Object(claims.clone())));
+        }
+        claims.remove("iat");
+        let events = claims.get_mut("events").and_then(Value::as_object_mut);
+        for event in events.into_iter().flat_map(Map::values_mut) {
+            event
+                .as_object_mut()
+                .map(|event| event.remove("previous_level"));
+        }
+        let rest = serde_json::to_vec(&claims).expect("claims");
+        attempt.claims = digest(&rest);
+        attempt
+    }
+
+    fn complain(&self, complaint: String) {
+        let mut complaints = self.complaints.lock().expect("no panic");
+        if complaints.len() < 8 {
+            complaints.push(complaint);
+        }
+    }
+
+    fn note(&self, attempt: Attempt) -> usize {
+        let mut attempts = self.attempts.lock().expect("no panic");
+        attempts.push(attempt);
+        attempts.len() - 1
+    }
+
+    fn take(&self, attempt: Attempt) -> usize {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.note(Attempt {
+            accepted: true,
+            at_ms: now_ms(),
+            ..attempt
+        })
+    }
+
+    fn accepts(&self, index: usize) -> Response<Body> {
+        self.attempts.lock().expect("no panic")[index].seen = true;
+        response(202, &[], "")
+    }
+}
+
+/// In the manner of Okta: when the window is over, by the clock of the `Date` header.
+fn rate_limit() -> Vec<(&'static str, String)> {
+    let now = now_ms() / 1000;
+    vec![
+        ("x-rate-limit-limit", "600".to_owned()),
+        ("x-rate-limit-remaining", "0".to_owned()),
+        ("x-rate-limit-reset", (now + 1).to_string()),
+    ]
+}
+
+fn said(claims: &Map<String, Value>) -> Option<Said> {
+    let set = claims.get("txn")?.as_str()?.strip_prefix('s')?;
+    let (_, event) = claims.get("events")?.as_object()?.iter().next()?;
+    let subject = event.pointer("/subject/user/email")?.as_str()?;
+    let (person, version) = load::whose(subject)?;
+    let number = event.get("event_timestamp")?.as_i64()? - load::EPOCH;
+    let level = |name: &str| {
+        let text = event.get(name)?.as_str()?;
+        let index = load::LEVELS.iter().position(|level| *level == text)?;
+        u8::try_from(index).ok()
+    };
+    let moved = event.get("new-value").and_then(Value::as_str);
+    if let Some(new) = moved
+        && load::whose(new)? != (person, version + 1)
+    {
+        return None;
+    }
+    Some(Said {
+        set: set.parse().ok()?,
+        person,
+        version,
+        number: u32::try_from(number).ok()?,
+        level: if moved.is_some() {
+            None
+        } else {
+            Some(level("current_level")?)
+        },
+        previous: if moved.is_some() {
+            0
+        } else {
+            level("previous_level")?
+        },
+    })
+}

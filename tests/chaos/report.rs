@@ -1,0 +1,66 @@
+//! What a run came to: one table, the same figures as `target/chaos/summary.json`.
+
+use std::path::Path;
+
+use comfy_table::{Cell, CellAlignment, Table};
+use serde_json::{Map, Value};
+
+use super::oracle::Findings;
+
+/// The figures beside those of the oracle.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) kills: u64,
+    pub(crate) rebalances: u64,
+    pub(crate) broker_faults: u64,
+    pub(crate) http_faults: u64,
+    pub(crate) max_rss_mb: u64,
+    pub(crate) seconds: u64,
+}
+
+fn figures(findings: &Findings, counts: &Counts) -> [(&'static str, u64); 17] {
+    [
+        ("produced", findings.produced),
+        ("accepted_unique", findings.accepted_unique),
+        ("filtered", findings.filtered),
+        ("duplicates", findings.duplicates),
+        ("dead_lettered", findings.dead_lettered),
+        ("lost", findings.lost),
+        ("out_of_order", findings.out_of_order),
+        ("wrong_effect", findings.wrong_effect),
+        ("invalid", findings.invalid),
+        ("repeats", findings.repeats),
+        ("repeats_bound", findings.repeats_bound),
+        ("kills", counts.kills),
+        ("rebalances", counts.rebalances),
+        ("broker_faults", counts.broker_faults),
+        ("http_faults", counts.http_faults),
+        ("max_rss_mb", counts.max_rss_mb),
+        ("seconds", counts.seconds),
+    ]
+}
+
+/// Prints the table and writes the file.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn finish(
+    title: &str,
+    findings: &Findings,
+    counts: &Counts,
+    file: &Path,
+) -> std::io::Result<()> {
+    let figures = figures(findings, counts);
+    let mut table = Table::new();
+    table.set_header([title, ""]);
+    for (name, figure) in figures {
+        let figure = Cell::new(figure).set_alignment(CellAlignment::Right);
+        table.add_row([Cell::new(name), figure]);
+    }
+    println!("{table}");
+    let summary: Map<String, Value> = figures
+        .into_iter()
+        .map(|(name, figure)| (name.to_owned(), figure.into()))
+        .collect();
+    std::fs::write(file, format!("{:#}\n", Value::Object(summary)))
+}

@@ -1,0 +1,345 @@
+//! The members under test, and what the schedule does to them, to the brokers, to the receiver and to Redis.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::Mutex as Turn;
+
+use super::cluster::Node;
+use super::oracle::Forced;
+use super::plan::{Act, State};
+use super::receiver::{Book, PROCESS, now_ms};
+use super::store::Store;
+use super::support::bridge::Bridge;
+use super::support::configuration::Configuration;
+
+/// A process that was asked to end has to within this: `termination_grace` and some time of a busy machine.
+const END: Duration = Duration::from_secs(20);
+/// A new process answers on its ports by then.
+const UP: Duration = Duration::from_secs(90);
+
+/// One member of the group: a process, or none at the moment.
+#[derive(Default)]
+pub(crate) struct Member {
+    running: Option<Running>,
+}
+
+struct Running {
+    bridge: Bridge,
+    process: u16,
+    paused_ms: Option<u64>,
+}
+
+/// Everything that faults happen to.
+pub(crate) struct World {
+    pub(crate) common: Configuration,
+    /// Name of the topic that is keyed by person
+    pub(crate) keyed: String,
+    pub(crate) state: State,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) members: Vec<Turn<Member>>,
+    pub(crate) nodes: [Mutex<Node>; 3],
+    pub(crate) store: Option<Mutex<Store>>,
+    pub(crate) book: Arc<Book>,
+    /// PEM files; the next one signs after each rotation.
+    pub(crate) keys: Vec<PathBuf>,
+    pub(crate) told: Told,
+    pub(crate) processes: AtomicU16,
+    pub(crate) rotations: AtomicU64,
+}
+
+/// What happened, as far as the driver did it or heard of it.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) kills: AtomicU64,
+    pub(crate) broker_faults: AtomicU64,
+    pub(crate) rebalances: AtomicU64,
+    pub(crate) max_rss: AtomicU64,
+    pub(crate) forced: Mutex<Vec<Forced>>,
+    /// In words: what no member may do.
+    pub(crate) breaches: Mutex<Vec<String>>,
+}
+
+impl Told {
+    pub(crate) fn breach(&self, what: String) {
+        println!("BREACH {what}");
+        self.breaches.lock().expect("no panic").push(what);
+    }
+
+    fn force(&self, process: u16, from_ms: u64, until_ms: u64) {
+        self.force_one(process, None, from_ms, until_ms);
+    }
+
+    fn force_one(&self, process: u16, partition: Option<(bool, i32)>, from_ms: u64, until_ms: u64) {
+        self.forced.lock().expect("no panic").push(Forced {
+            process,
+            partition,
+            from_ms,
+            until_ms,
+        });
+    }
+}
+
+impl World {
+    /// Does one thing; returns when it is done.
+    pub(crate) async fn act(&self, act: Act) {
+        match act {
+            Act::Kill(member) => self.kill(member).await,
+            Act::Term(member) => self.term(member).await,
+            Act::Pause(member) => self.pause(member).await,
+            Act::Resume(member) => self.resume(member).await,
+            Act::Start(member) => self.start(member).await,
+            Act::BrokerKill(broker) => self.broker(broker, Node::kill),
+            Act::BrokerStop(broker) => self.broker(broker, Node::stop),
+            Act::BrokerStart(broker) => {
+                let started = self.nodes[broker].lock().expect("no panic").start();
+                started.expect("a broker starts again");
+            }
+            Act::Trouble(trouble) => self.book.trouble(Some(trouble)),
+            Act::Well => self.book.trouble(None),
+            Act::RedisKill => self.with_store(Store::kill),
+            Act::RedisStop => self.with_store(Store::stop),
+            Act::RedisStart => self.with_store(Store::start),
+            Act::Rotate => self.rotate().await,
+        }
+    }
+
+    fn broker(&self, broker: usize, fault: fn(&mut Node)) {
+        self.told.broker_faults.fetch_add(1, Ordering::Relaxed);
+        fault(&mut self.nodes[broker].lock().expect("no panic"));
+    }
+
+    fn with_store(&self, act: fn(&mut Store)) {
+        if let Some(store) = &self.store {
+            act(&mut store.lock().expect("no panic"));
+        }
+    }
+
+    /// Starts the member unless it runs.
+    pub(crate) async fn start(&self, number: usize) {
+        let mut member = self.members[number].lock().await;
+        if member.running.is_some() {
+            return;
+        }
+        let process = self.processes.fetch_add(1, Ordering::Relaxed);
+        let header = json!({"header": {"name": PROCESS, "value": process.to_string()}});
+        let mut own = self.common.clone().set("streams.0.receiver.auth", header);
+        if self.state != State::Redis {
+            let path = self.common.folder().join(format!("member-{number}.sqlite"));
+            let state = json!({"backend": "sqlite", "path": path.display().to_string()});
+            own = own.set("state", state);
+        }
+        let environment: Vec<(&str, &str)> = self
+            .environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let started = tokio::time::timeout(UP, Bridge::start_in(&own, &environment)).await;
+        match started {
+            Ok(bridge) => {
+                member.running = Some(Running {
+                    bridge,
+                    process,
+                    paused_ms: None,
+                });
+            }
+            Err(_) => self
+                .told
+                .breach(format!("process {process} did not start in {UP:?}")),
+        }
+    }
+
+    async fn kill(&self, number: usize) {
+        let mut member = self.members[number].lock().await;
+        let Some(mut running) = member.running.take() else {
+            return;
+        };
+        self.told.kills.fetch_add(1, Ordering::Relaxed);
+        let from = now_ms();
+        self.look(&mut running);
+        running.bridge.crash().await;
+        self.told.force(running.process, from, now_ms() + 1000);
+        self.read_log(&running);
+    }
+
+    /// Ends the member in order, and says when it does not.
+    pub(crate) async fn term(&self, number: usize) {
+        let mut member = self.members[number].lock().await;
+        let Some(mut running) = member.running.take() else {
+            return;
+        };
+        self.wake(&mut running);
+        self.look(&mut running);
+        let (process, from) = (running.process, now_ms());
+        running.bridge.term();
+        let until = tokio::time::Instant::now() + END;
+        let code = loop {
+            match running.bridge.has_ended() {
+                None if tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                code => break code,
+            }
+        };
+        match code {
+            Some(0) => {}
+            // The drain was cut off: what was under way is sent again.
+            Some(_) => self.told.force(process, from, now_ms()),
+            None => {
+                self.told
+                    .breach(format!("process {process} hung after SIGTERM"));
+                self.told.force(process, from, now_ms());
+            }
+        }
+        self.read_log(&running);
+    }
+
+    async fn pause(&self, number: usize) {
+        let mut member = self.members[number].lock().await;
+        if let Some(running) = &mut member.running {
+            running.paused_ms = Some(now_ms());
+            running.bridge.stop();
+        }
+    }
+
+    async fn resume(&self, number: usize) {
+        let mut member = self.members[number].lock().await;
+        if let Some(running) = &mut member.running {
+            self.wake(running);
+        }
+    }
+
+    fn wake(&self, running: &mut Running) {
+        if let Some(paused) = running.paused_ms.take() {
+            running.bridge.cont();
+            // Keys may have changed meanwhile.
+            running.bridge.hup();
+            self.told.force(running.process, paused, now_ms() + 1000);
+        }
+    }
+
+    /// The next key signs: the file is replaced, and everybody reads it again.
+    async fn rotate(&self) {
+        let turn = self.rotations.fetch_add(1, Ordering::Relaxed) + 1;
+        let next = &self.keys[usize::try_from(turn).expect("few") % self.keys.len()];
+        let file = self.common.folder().join("signing.pem");
+        let fresh = file.with_extension("new");
+        std::fs::copy(next, &fresh).expect("a copy of the key");
+        std::fs::rename(&fresh, &file).expect("the key file is replaced");
+        for member in &self.members {
+            if let Some(running) = &member.lock().await.running
+                && running.paused_ms.is_none()
+            {
+                running.bridge.hup();
+            }
+        }
+    }
+
+    /// Memory, and whether a process has ended that nobody ended.
+    pub(crate) async fn watch(&self) {
+        for member in &self.members {
+            let Ok(mut member) = member.try_lock() else {
+                continue;
+            };
+            if let Some(running) = &mut member.running {
+                self.look(running);
+            }
+            let ended = member.running.as_mut().and_then(|r| r.bridge.has_ended());
+            if let Some(code) = ended
+                && let Some(running) = member.running.take()
+            {
+                let process = running.process;
+                let last = running.bridge.lines().into_iter().rev().take(3);
+                let last: Vec<String> = last.map(|line| line.to_string()).collect();
+                self.told.breach(format!(
+                    "process {process} ended by itself with {code}: {last:?}"
+                ));
+                self.told.force(process, now_ms() - 5000, now_ms());
+                self.read_log(&running);
+            }
+        }
+    }
+
+    fn look(&self, running: &mut Running) {
+        let peak = running.bridge.peak_bytes().unwrap_or(0) as u64;
+        self.told.max_rss.fetch_max(peak, Ordering::Relaxed);
+    }
+
+    /// What a process said about its partitions.
+    fn read_log(&self, running: &Running) {
+        let mut assigned_ms = 0;
+        for line in running.bridge.lines() {
+            let message = line["message"].as_str().unwrap_or_default();
+            let at = time_of(&line);
+            if message == "partition assigned" {
+                // One after the other: one assignment.
+                if at > assigned_ms + 200 {
+                    self.told.rebalances.fetch_add(1, Ordering::Relaxed);
+                }
+                assigned_ms = at;
+            }
+            let cut_off = message.starts_with("partition lost")
+                || message.starts_with("the state was not durable");
+            // The group may have given the partition away a session before its owner heard of it.
+            let before = if cut_off { 8000 } else { 1000 };
+            if cut_off || message == "partition leaves" {
+                let topic = line["topic"].as_str().unwrap_or_default();
+                let number = line["partition"]
+                    .as_i64()
+                    .and_then(|n| i32::try_from(n).ok());
+                let partition = number.map(|number| (topic == self.keyed, number));
+                self.told.force_one(
+                    running.process,
+                    partition,
+                    at.saturating_sub(before),
+                    at + 1000,
+                );
+            }
+        }
+    }
+
+    /// What each member says about itself.
+    pub(crate) async fn statuses(&self) -> Vec<String> {
+        let mut statuses = Vec::new();
+        for member in &self.members {
+            if let Some(running) = &member.lock().await.running {
+                let status = running.bridge.status();
+                let status = tokio::time::timeout(Duration::from_secs(5), status).await;
+                let status = status.map_or("no answer".to_owned(), |status| status.to_string());
+                statuses.push(format!("process {}: {status}", running.process));
+            }
+        }
+        statuses
+    }
+
+    /// How many members run, as far as nothing is being done to them just now.
+    pub(crate) fn running(&self) -> usize {
+        let members = self.members.iter();
+        let runs = |member: &&Turn<Member>| member.try_lock().is_ok_and(|m| m.running.is_some());
+        members.filter(runs).count()
+    }
+
+    /// Copies what the processes logged, for who looks into a breach.
+    pub(crate) fn keep_logs(&self, folder: &Path) {
+        let _ = std::fs::remove_dir_all(folder);
+        std::fs::create_dir_all(folder).expect("a folder for the logs");
+        let files = std::fs::read_dir(self.common.folder()).expect("the run's folder");
+        for file in files.flatten() {
+            let name = file.file_name();
+            if name.to_string_lossy().ends_with(".log") {
+                let _ = std::fs::copy(file.path(), folder.join(name));
+            }
+        }
+    }
+}
+
+fn time_of(line: &Value) -> u64 {
+    let time = line["timestamp"]
+        .as_str()
+        .and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    time.and_then(|time| u64::try_from(time.as_millisecond()).ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,17 @@
+//! The oracle's pure parts (tests/chaos): each breach must be found in a history that holds it, and only there; load and
+//! schedule are functions of the seed. The oracle as a whole runs by `make chaos`.
+
+#[path = "../../chaos/dice.rs"]
+#[allow(dead_code, reason = "the driver throws more")]
+mod dice;
+#[path = "../../chaos/load.rs"]
+#[allow(dead_code, reason = "the driver needs more of it")]
+mod load;
+#[path = "../../chaos/oracle/mod.rs"]
+mod oracle;
+#[path = "../../chaos/plan.rs"]
+#[allow(dead_code, reason = "the driver needs more of it")]
+mod plan;
+
+mod breaches;
+mod replayable;
