@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test kafka bench lint deny ci
+.PHONY: help demo build test kafka chaos bench lint deny ci
 
 # Options for the demo, e.g. make demo DEMO_ARGS='--exit --count 1000 --json'
 DEMO_ARGS ?=
@@ -25,6 +25,9 @@ test: ## run every test; on Apache Kafka too where it can be had
 
 kafka: ## fetch Apache Kafka for the tests into target/kafka (Java, Maven)
 	KAFKA_VERSION="$(KAFKA_VERSION)" scripts/kafka.sh
+
+chaos: ## prove the promises under faults: SEED= MINUTES= RECORDS= STATE= PROTOCOL=; leaves target/chaos/summary.json
+	SEED="$(SEED)" MINUTES="$(MINUTES)" RECORDS="$(RECORDS)" STATE="$(STATE)" PROTOCOL="$(PROTOCOL)" scripts/chaos.sh
 
 bench: ## measure the whole path against openssl speed; leaves target/bench/summary.json
 	scripts/setup.sh

@@ -10,6 +10,8 @@
 //! `journey` per SET whose turn it is, and settles. A journey is `deliver` below, or `lay_aside` for what could not
 //! become a SET. Nothing is settled before its outcome is final, and no offset is stored before the state has flushed.
 
+#[cfg(feature = "chaos-faults")]
+mod broken;
 mod desk;
 mod intake;
 mod journey;

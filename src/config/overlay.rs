@@ -19,8 +19,11 @@ const PREFIX: &str = "SETBRIDGE_";
 
 /// Variables with our prefix that are no keys: the configuration file's path (`-c`), and the
 /// switches of the test suite and the benches.
-const NO_KEYS: [&str; 5] = [
+const NO_KEYS: &[&str] = &[
     "SETBRIDGE_CONFIG",
+    "SETBRIDGE_BIN",
+    #[cfg(feature = "chaos-faults")]
+    "SETBRIDGE_BREAK",
     "SETBRIDGE_REQUIRE_KAFKA",
     "SETBRIDGE_KAFKA_LIBS",
     "SETBRIDGE_TEST_REPORT",

@@ -274,6 +274,10 @@ impl Desk {
             Settling::Progress { seat, next } => {
                 if let Some(place) = self.places.get_mut(&seat) {
                     place.flushed();
+                    #[cfg(feature = "chaos-faults")]
+                    if super::broken::is(super::broken::Broken::StoreEarly) {
+                        return Ok(());
+                    }
                     // A poller that is gone stores nothing more.
                     let _ = self.inputs.orders.send(Order::Store { seat, next });
                 }

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "chaos-faults")]
+use super::super::broken;
 use super::super::intake::Taken;
 use super::super::journey::{Draft, Fault};
 use super::super::seats::Freed;
 use super::super::{deliver, lay_aside};
 use super::{Arrived, Broken, Desk};
+#[cfg(feature = "chaos-faults")]
+use crate::kafka::events::Order;
 use crate::kafka::events::{Seat, Seated};
 use crate::lanes::Ticket;
 
@@ -55,6 +59,11 @@ impl Desk {
             match self.places.get_mut(&seat) {
                 Some(place) if place.leaving.is_none() => {
                     place.receive(&record).map_err(|error| error.to_string())?;
+                    #[cfg(feature = "chaos-faults")]
+                    if broken::is(broken::Broken::StoreEarly) {
+                        let next = record.origin.offset + 1;
+                        let _ = self.inputs.orders.send(Order::Store { seat, next });
+                    }
                     self.intake.begin(seat, record);
                     return Ok(true);
                 }
@@ -87,6 +96,14 @@ impl Desk {
         match entry {
             Ok(draft) => {
                 let (key, other) = (draft.claims.subject_key, draft.claims.other_lane);
+                #[cfg(feature = "chaos-faults")]
+                let (key, other) = if broken::is(broken::Broken::SkipLane) {
+                    let mut lane = [0; 16];
+                    lane[..8].copy_from_slice(&draft.id.to_be_bytes());
+                    (crate::set::SubjectKey::from_bytes(lane), None)
+                } else {
+                    (key, other)
+                };
                 if let Some((ticket, draft)) = self.lanes.enqueue(key, other, draft) {
                     self.start(ticket, draft);
                 }

@@ -15,3 +15,4 @@ mod plan;
 
 mod breaches;
 mod replayable;
+mod switch;
