@@ -1,26 +1,32 @@
-//! The operators' port: `/metrics`, `/livez`, `/readyz`, `/status`.
+//! The operators' port: `/metrics`, `/livez`, `/readyz`, `/status`, and the acts of [`crate::pipeline::Valve`].
 //!
 //! Liveness is about our own threads, never about Kafka or a receiver; readiness is about being able to serve the JWKS
 //! and to work, and a hold never makes a process unready: the receiver needs the JWKS to leave `invalid_key`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod acts;
+mod show;
+mod token;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use serde::Serialize;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
 
 use crate::kafka::membership::Membership;
 use crate::metrics::Metrics;
-use crate::pipeline::StreamStatus;
+use crate::pipeline::{StreamStatus, Valve};
 use crate::signing::{KeyRing, Signer};
 
+pub use token::Token;
+
+/// Longest body of an act, in bytes.
+const MAX_BODY: usize = 16 * 1024;
+
 /// One stream, as the operators' port sees it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StreamView {
     /// Its poller's heartbeat.
     pub membership: Arc<Membership>,
@@ -28,6 +34,8 @@ pub struct StreamView {
     pub status: Arc<Mutex<StreamStatus>>,
     /// It ended by a fatal error.
     pub dead: Arc<AtomicBool>,
+    /// What operators may do to it.
+    pub valve: Valve,
 }
 
 /// Everything that the operators' port shows.
@@ -44,100 +52,22 @@ pub struct AdminView {
     pub liveness_threshold: Duration,
     /// First 12 hexadecimal digits of the configuration's SHA-256.
     pub config_hash: String,
-}
-
-#[derive(Serialize)]
-struct Status<'a> {
-    version: &'static str,
-    config_hash: &'a str,
-    keys: Vec<KeyStatus>,
-    streams: Vec<StreamStatus>,
-}
-
-#[derive(Serialize)]
-struct KeyStatus {
-    kid: String,
-    state: &'static str,
+    /// What an act has to show.
+    pub token: Arc<Token>,
+    /// Several processes share the state, and with it an operator's hold.
+    pub shared_state: bool,
 }
 
 /// The routes of the operators' port.
 pub fn router(view: Arc<AdminView>) -> Router {
     Router::new()
-        .route("/metrics", get(metrics))
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/status", get(status))
+        .route("/metrics", get(show::metrics))
+        .route("/livez", get(show::livez))
+        .route("/readyz", get(show::readyz))
+        .route("/status", get(show::status))
+        .route("/streams/{id}/{act}", post(acts::act))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(view)
-}
-
-async fn metrics(State(view): State<Arc<AdminView>>) -> Response {
-    view.metrics.sign_cpu_seconds.set(view.signer.cpu_seconds());
-    match view.metrics.render() {
-        Ok(text) => (
-            [(
-                header::CONTENT_TYPE,
-                "text/plain; version=0.0.4; charset=utf-8",
-            )],
-            text,
-        )
-            .into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
-}
-
-async fn livez(State(view): State<Arc<AdminView>>) -> Response {
-    let silent = view
-        .streams
-        .iter()
-        .find(|stream| stream.membership.silence() > view.liveness_threshold);
-    match silent {
-        None => "ok\n".into_response(),
-        Some(stream) => {
-            let status = stream.status.lock().unwrap_or_else(PoisonError::into_inner);
-            let text = format!(
-                "the poller of stream {} is silent for {:?}\n",
-                status.id,
-                stream.membership.silence()
-            );
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
-    }
-}
-
-/// The listeners are up, or nobody could ask; configuration and keys were loaded before them.
-async fn readyz(State(view): State<Arc<AdminView>>) -> Response {
-    if view
-        .streams
-        .iter()
-        .any(|stream| stream.dead.load(Ordering::SeqCst))
-    {
-        return (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "a stream ended by a fatal error\n",
-        )
-            .into_response();
-    }
-    "ok\n".into_response()
-}
-
-async fn status(State(view): State<Arc<AdminView>>) -> Response {
-    let streams = view.streams.iter().map(|stream| {
-        stream
-            .status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    });
-    let status = Status {
-        version: env!("CARGO_PKG_VERSION"),
-        config_hash: &view.config_hash,
-        keys: keys(&view.keys)
-            .into_iter()
-            .map(|(kid, state)| KeyStatus { kid, state })
-            .collect(),
-        streams: streams.collect(),
-    };
-    axum::Json(status).into_response()
 }
 
 /// `(kid, state)` of each key of a ring.

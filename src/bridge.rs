@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::admin::{self, AdminView};
+use crate::admin::{self, AdminView, Token};
 use crate::config::Config;
 use crate::kafka::Poller;
 use crate::metrics::Metrics;
@@ -87,6 +87,7 @@ pub struct Bridge {
     addresses: Addresses,
     metrics: Metrics,
     keys: Arc<KeyRing>,
+    token: Arc<Token>,
     streams: Vec<Arc<Stream>>,
     running: Vec<(String, Running)>,
     servers: JoinSet<()>,
@@ -135,6 +136,7 @@ impl Bridge {
             views.push(parts.view);
             running.push((id, Running { desk, poller, dead }));
         }
+        let token = Arc::new(Token::new(config.admin.token.clone()));
         let view = Arc::new(AdminView {
             metrics: metrics.clone(),
             streams: views,
@@ -142,6 +144,8 @@ impl Bridge {
             signer: Arc::clone(&common.signer),
             liveness_threshold: config.admin.liveness_threshold,
             config_hash: config.hash.to_string(),
+            token: Arc::clone(&token),
+            shared_state: false,
         });
         let servers_end = tokio_util::sync::CancellationToken::new();
         let mut servers = JoinSet::new();
@@ -160,6 +164,7 @@ impl Bridge {
             addresses,
             metrics,
             keys: common.keys,
+            token,
             streams,
             running,
             servers,
@@ -288,6 +293,12 @@ impl Bridge {
                 }
             }
             Err(error) => tracing::error!(%error, "keys were not reloaded; the old ones stay"),
+        }
+        if let Err(error) = self.token.reload() {
+            tracing::error!(
+                error = crate::telemetry::chain(&error),
+                "the operators' token was not reloaded; the old one stays"
+            );
         }
         self.streams.iter().for_each(|stream| stream.reloaded());
     }

@@ -77,6 +77,7 @@ pub struct Metrics {
     spread_subjects: IntCounterVec,
     handovers: IntCounterVec,
     state_errors: IntCounterVec,
+    operator_acts: IntCounterVec,
     /// CPU time that the signer threads spent inside the sign call.
     pub sign_cpu_seconds: Gauge,
     key_info: IntGaugeVec,
@@ -217,6 +218,7 @@ impl Metrics {
             spread_subjects: i.counter("setbridge_subjects_on_several_partitions_total", "SETs about a subject last seen on another partition: their order across replicas is not kept.", stream)?,
             handovers: i.counter("setbridge_state_handovers_total", "Partitions whose levels and marks were dropped, since another process worked on them, the topic was made anew or the log lost its end.", stream)?,
             state_errors: i.counter("setbridge_state_errors_total", "Failed calls of the state store.", stream)?,
+            operator_acts: i.counter("setbridge_operator_acts_total", "What operators did to the stream by `setbridge stream`.", &["stream", "act"])?,
             sign_cpu_seconds: i.add("counter", ("setbridge_sign_cpu_seconds_total", "CPU time inside the sign call.", &[]), Gauge::new("setbridge_sign_cpu_seconds_total", "CPU time inside the sign call."))?,
             key_info: i.gauge("setbridge_key_info", "Keys of the ring; 1 by kid and state.", &["kid", "state"])?,
             key_reload_errors: i.add("counter", ("setbridge_key_reload_errors_total", "Reloads of keys that failed; the old keys stay.", &[]), IntCounter::new("setbridge_key_reload_errors_total", "Reloads of keys that failed; the old keys stay."))?,
@@ -309,6 +311,7 @@ impl Metrics {
             spread_subjects: one(&self.spread_subjects),
             handovers: one(&self.handovers),
             state_errors: one(&self.state_errors),
+            operator_acts: Labelled(counters(&self.operator_acts, &labels.acts)),
             lag_records: self.lag_records.clone(),
             limits: self.limits.clone(),
             id: id.to_owned(),

@@ -16,6 +16,7 @@ mod desk;
 mod intake;
 mod journey;
 mod letters;
+mod operator;
 mod outage;
 pub(crate) mod passage;
 pub mod preview;
@@ -23,6 +24,7 @@ mod push;
 mod seats;
 mod status;
 mod stream;
+mod valve;
 mod wire;
 
 pub use desk::{Desk, DeskEnd, DeskInputs, Prepare};
@@ -30,6 +32,7 @@ pub use journey::{Admission, Outcome, admit};
 pub use status::{Held, PartitionStatus, StreamStatus};
 pub(crate) use stream::now_ms;
 pub use stream::{Stream, StreamParts, label_values};
+pub use valve::{Act, ActError, Valve};
 
 use journey::{Draft, Fault, Final, LetGo};
 use wire::Approach;

@@ -28,7 +28,9 @@ use crate::kafka::producer::AckedProducer;
 use crate::kafka::room::{Room, RoomLimits};
 use crate::kafka::{ConsumerSettings, Lines, Poller};
 use crate::metrics::Metrics;
-use crate::pipeline::{DeskInputs, Stream, StreamParts, StreamStatus, label_values, passage};
+use crate::pipeline::{
+    DeskInputs, Stream, StreamParts, StreamStatus, Valve, label_values, passage,
+};
 use crate::shutdown::Shutdown;
 use crate::signing::{KeyRing, KeySource, Signer};
 use crate::state::{StateSettings, StateStore, StreamState, system_clock};
@@ -254,6 +256,7 @@ fn wire(
         membership,
         status,
         dead: Arc::new(AtomicBool::new(false)),
+        valve: Valve::new(Arc::clone(&built)),
     };
     Built {
         stream: built,
@@ -386,6 +389,7 @@ fn passage_of(
         retry: retry(&stream.retry)?,
         receiver_fault,
         max_event_age: stream.max_event_age,
+        max_attempts: stream.retry.max_attempts,
     };
     let guard = Guard::new(guard, proven);
     Ok(passage::Passage::new(

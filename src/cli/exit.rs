@@ -9,9 +9,10 @@ pub enum Exit {
     Done,
     /// The arguments make no sense (`EX_USAGE`, 64).
     Usage,
-    /// The record given cannot become a SET; the reason is on standard error (`EX_DATAERR`, 65).
+    /// What was given is no good: the record cannot become a SET, the act does not fit; the reason is on standard error
+    /// (`EX_DATAERR`, 65).
     Data,
-    /// A file to read is missing or unreadable (`EX_NOINPUT`, 66).
+    /// A file to read is missing or unreadable; there is no such stream or SET (`EX_NOINPUT`, 66).
     NoInput,
     /// Something that we need is down; one-shot commands only (`EX_UNAVAILABLE`, 69).
     Unavailable,
@@ -21,6 +22,8 @@ pub enum Exit {
     CannotCreate,
     /// Input or output failed (`EX_IOERR`, 74).
     Io,
+    /// A running bridge does not let us (`EX_NOPERM`, 77).
+    Denied,
     /// The configuration is wrong (`EX_CONFIG`, 78).
     Config,
 }
@@ -37,6 +40,7 @@ impl Exit {
             Self::Software => 70,
             Self::CannotCreate => 73,
             Self::Io => 74,
+            Self::Denied => 77,
             Self::Config => 78,
         }
     }

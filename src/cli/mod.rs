@@ -11,6 +11,7 @@ pub mod keys;
 mod map;
 mod run;
 mod schema;
+mod stream;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -23,9 +24,9 @@ pub use args::{ConfigArgs, LogArgs, OverrideArgs};
 pub use exit::Exit;
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done · 64 wrong usage · 65, 66, 73 a file given is no good, not there,
+Exit codes: 0 done · 64 wrong usage · 65, 66, 73 what was given is no good, not there,
 or in the way · 69 a dependency is down (one-shot commands) · 70 a fault of
-setbridge itself · 74 input or output failed · 78 wrong configuration
+setbridge itself · 74 input or output failed · 77 not allowed · 78 wrong configuration
 
 Precedence: flag > SETBRIDGE_… environment > file > default. SETBRIDGE_KAFKA__BOOTSTRAP_SERVERS sets
 kafka.bootstrap_servers; `--set` takes any key: --set streams.0.receiver.url=https://…";
@@ -56,6 +57,9 @@ pub enum Command {
     /// Make signing keys, and show what is published about them
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Hold, resume a stream of a running bridge
+    #[command(subcommand)]
+    Stream(stream::StreamCommand),
     /// Print the JSON Schema of the configuration
     Schema,
     /// Print a completion script for a shell
@@ -101,6 +105,7 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> io::Result<Exit> {
         Command::Demo(args) => demo::demo(&args, &cli.log, console),
         Command::Map(args) => map::map(&args, &cli.log, console),
         Command::Keys(command) => command.run(console),
+        Command::Stream(command) => command.run(&cli.log, console),
         Command::Check(args) => check::check(&args, &cli.log, console),
         Command::Schema => schema::schema(console),
         Command::Completion(args) => completion::completion(&args, console),

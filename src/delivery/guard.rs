@@ -211,6 +211,11 @@ impl<K: Eq + Hash + Clone, T: Eq + Clone> Guard<K, T> {
         self.waiting.retain(|w| &w.token != token);
     }
 
+    /// True while this one waits here.
+    pub fn keeps(&self, token: &T) -> bool {
+        self.waiting.iter().any(|w| &w.token == token)
+    }
+
     /// True while the guard's verdict is a hold.
     #[must_use]
     pub fn is_held(&self) -> bool {

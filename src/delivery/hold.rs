@@ -164,6 +164,12 @@ impl<K: Eq + Hash + Clone> Gate<K> {
         self.push.is_none() && self.others.is_empty()
     }
 
+    /// True when nothing leaves, not even a probe: somebody imposed a reason.
+    #[must_use]
+    pub fn bars_probes(&self) -> bool {
+        !self.others.is_empty()
+    }
+
     /// The reasons in force, each with its beginning; the probed one first.
     pub fn reasons(&self) -> impl Iterator<Item = (HoldReason, Instant)> {
         let push = self.push.map(|hold| (hold.reason, hold.since));

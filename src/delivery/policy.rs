@@ -3,6 +3,7 @@
 //! For attempts through an open gate. The answer to a probe of a held stream goes to
 //! [`super::hold::Gate::probed`] first, which knows what it means for the hold.
 
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::advice::Advice;
@@ -20,6 +21,8 @@ pub enum Step {
     After(Duration),
     /// Dead letter, reason `receiver_error`.
     ReceiverError,
+    /// Dead letter, reason `max_attempts`.
+    MaxAttempts,
     /// Ask the refusal guard.
     Guard(Refusal),
     /// Hold the stream; the SET waits at the gate.
@@ -35,6 +38,8 @@ pub struct DeliveryPolicy {
     pub receiver_fault: ReceiverFaultSettings,
     /// Older than this, holds not counted, a SET is not sent any more; [`None`]: whatever its age.
     pub max_event_age: Option<Duration>,
+    /// So many attempts that failed by the moment's fault while the stream flowed are enough; [`None`]: none are.
+    pub max_attempts: Option<NonZeroU32>,
 }
 
 /// The history of one SET's attempts; goes with the SET.
@@ -44,12 +49,14 @@ pub struct Attempts {
     pub count: u32,
     /// Moment's faults in a row, for the backoff: a hold in between starts it anew.
     failed: u32,
+    /// Moment's faults in all, but those of a held stream.
+    counted: u32,
     tally: FaultTally,
 }
 
 impl DeliveryPolicy {
-    /// Notes one attempt in `attempts` and says what follows. `own` is the SET's subject, `uniform` a
-    /// random number in `[0, 1)`.
+    /// Notes one attempt in `attempts` and says what follows. `own` is the SET's subject, `held` whether the stream is
+    /// held, `uniform` a random number in `[0, 1)`.
     #[allow(clippy::too_many_arguments)] // each is one independent input of a pure rule
     pub fn next<K: Eq + Clone>(
         &self,
@@ -58,6 +65,7 @@ impl DeliveryPolicy {
         advice: Option<Advice>,
         own: &K,
         acceptances: &Acceptances<K>,
+        held: bool,
         now: Instant,
         uniform: f64,
     ) -> Step {
@@ -78,6 +86,14 @@ impl DeliveryPolicy {
         {
             return Step::ReceiverError;
         }
+        attempts.counted = attempts.counted.saturating_add(u32::from(!held));
+        if !held
+            && self
+                .max_attempts
+                .is_some_and(|max| attempts.counted >= max.get())
+        {
+            return Step::MaxAttempts;
+        }
         Step::After(self.retry.delay(attempts.failed, advice, uniform))
     }
 }
@@ -94,13 +110,23 @@ mod tests {
             retry: RetryPolicy::new(RetrySettings::default()).expect("valid"),
             receiver_fault: ReceiverFaultSettings::default(),
             max_event_age: None,
+            max_attempts: None,
         }
     }
 
     fn step(attempts: &mut Attempts, verdict: Verdict, advice: Option<Advice>) -> Step {
         let policy = policy();
         let none = Acceptances::new(&policy.receiver_fault);
-        policy.next(attempts, verdict, advice, &0u32, &none, Instant::now(), 1.0)
+        policy.next(
+            attempts,
+            verdict,
+            advice,
+            &0u32,
+            &none,
+            false,
+            Instant::now(),
+            1.0,
+        )
     }
 
     #[test]
@@ -154,8 +180,32 @@ mod tests {
         for _ in 0..10_000 {
             now += Duration::from_secs(30);
             let verdict = Verdict::Moment(MomentFault::Server(500));
-            let step = policy.next(&mut attempts, verdict, None, &0u32, &none, now, 0.5);
+            let step = policy.next(&mut attempts, verdict, None, &0u32, &none, false, now, 0.5);
             assert!(matches!(step, Step::After(_)));
         }
+    }
+
+    #[test]
+    fn enough_attempts_are_enough_but_those_of_a_held_stream() {
+        let policy = DeliveryPolicy {
+            max_attempts: NonZeroU32::new(3),
+            ..policy()
+        };
+        let none = Acceptances::new(&policy.receiver_fault);
+        let now = Instant::now();
+        let mut attempts = Attempts::default();
+        let mut next =
+            |verdict, held| policy.next(&mut attempts, verdict, None, &0u32, &none, held, now, 0.5);
+        let moment = Verdict::Moment(MomentFault::TooManyRequests);
+        let mut goes_on = |verdict, held| {
+            let step = next(verdict, held);
+            assert!(!matches!(step, Step::MaxAttempts), "{verdict:?} {held}");
+        };
+        goes_on(moment, false);
+        (0..10).for_each(|_| goes_on(moment, true));
+        goes_on(Verdict::SetUp(SetUpFault::Gone), false);
+        goes_on(moment, false);
+        goes_on(moment, true);
+        assert_eq!(next(moment, false), Step::MaxAttempts);
     }
 }

@@ -21,6 +21,8 @@ pub struct LabelValues {
     pub holds: Vec<&'static str>,
     /// Kinds of trouble with Kafka.
     pub kafka: Vec<&'static str>,
+    /// What operators do.
+    pub acts: Vec<&'static str>,
 }
 
 /// Counters by one more label, all known beforehand.
@@ -85,6 +87,7 @@ pub struct StreamMetrics {
     pub spread_subjects: IntCounter,
     pub handovers: IntCounter,
     pub state_errors: IntCounter,
+    pub operator_acts: Labelled,
     pub(super) held: BTreeMap<&'static str, IntGauge>,
     pub(super) lag_records: IntGaugeVec,
     pub(super) limits: IntGaugeVec,

@@ -346,6 +346,7 @@ impl Desk {
     }
 
     fn tick(&mut self) -> Result<(), Broken> {
+        self.stream.hear_operators();
         self.stream.passage.tick();
         self.intake.tick();
         self.store();

@@ -49,6 +49,8 @@ pub(crate) enum Next {
     After(Duration),
     /// 5xx for so long, while others were accepted, that it is the record's fault.
     ReceiverError,
+    /// As many attempts as the configuration allows failed by the moment's fault.
+    MaxAttempts,
     /// The record's fault beyond doubt.
     DeadLetter,
     /// Wait to be told.
@@ -59,6 +61,8 @@ pub(crate) enum Next {
 pub(crate) struct Passage {
     policy: DeliveryPolicy,
     open: AtomicBool,
+    /// Not even a probe may leave.
+    barred: AtomicBool,
     /// An acceptance under the present configuration is on record.
     proven: AtomicBool,
     rules: Mutex<Rules>,
@@ -79,6 +83,7 @@ impl Passage {
         Self {
             policy,
             open: AtomicBool::new(true),
+            barred: AtomicBool::new(false),
             proven: AtomicBool::new(proven),
             rules: Mutex::new(Rules::new(gate, guard, acceptances, reasons)),
         }
@@ -101,9 +106,21 @@ impl Passage {
         }
     }
 
-    /// Whether everything may leave.
-    pub(crate) fn is_open(&self) -> bool {
+    /// Whether what was let through may still leave: the stream may have been held since.
+    pub(crate) fn lets(&self, pass: Pass) -> bool {
         self.open.load(Ordering::Acquire)
+            || (pass == Pass::Probe && !self.barred.load(Ordering::Acquire))
+    }
+
+    /// One that was let through and has not left waits again, as [`Passage::enter`] has it.
+    pub(crate) fn step_back(&self, id: u64) -> Result<Pass, oneshot::Receiver<Pass>> {
+        let mut rules = self.rules();
+        rules.gate.leave(&id);
+        if rules.gate.enter(&id) {
+            return Ok(Pass::Free);
+        }
+        let guarded = rules.guard.keeps(&id);
+        Err(rules.wait(id, guarded))
     }
 
     /// What the answer to a push means for this SET and for the stream.
@@ -122,12 +139,14 @@ impl Passage {
             _ => chance::uniform(),
         };
         let mut rules = self.rules();
+        let held = pass == Pass::Probe || !rules.reasons.is_free();
         let step = self.policy.next(
             attempts,
             answer.verdict,
             answer.advice,
             &subject,
             &rules.acceptances,
+            held,
             now,
             jitter,
         );
@@ -146,6 +165,7 @@ impl Passage {
                 Step::Accepted => rules.accepted(id, subject),
                 Step::After(delay) => Next::After(delay),
                 Step::ReceiverError => Next::ReceiverError,
+                Step::MaxAttempts => Next::MaxAttempts,
                 Step::Guard(refusal) => {
                     rules.refused(id, subject, refusal.is_unreadable(), false, now)
                 }
@@ -197,13 +217,34 @@ impl Passage {
 
     /// Imposes a hold for as long as what is returned lives. Several may hold for one reason; the last one ends it.
     pub(crate) fn holding(&self, reason: HoldReason) -> Holding<'_> {
+        self.one_more_holds(reason);
+        Holding {
+            passage: self,
+            reason,
+        }
+    }
+
+    /// As [`Passage::holding`], until [`Passage::one_less_holds`].
+    pub(super) fn one_more_holds(&self, reason: HoldReason) {
         let mut rules = self.rules();
         *rules.holders.entry(reason).or_insert(0) += 1;
         rules.gate.hold(reason, Instant::now(), chance::uniform());
         self.publish(&mut rules);
-        Holding {
-            passage: self,
-            reason,
+    }
+
+    /// One of those who hold the stream for this reason does so no longer.
+    pub(super) fn one_less_holds(&self, reason: HoldReason) {
+        let mut rules = self.rules();
+        let last = rules.holders.get_mut(&reason).is_none_or(|count| {
+            *count -= 1;
+            *count == 0
+        });
+        if last {
+            rules.holders.remove(&reason);
+            if rules.gate.lift(reason) {
+                rules.open_up();
+            }
+            self.publish(&mut rules);
         }
     }
 
@@ -262,6 +303,8 @@ impl Passage {
     fn publish(&self, rules: &mut Rules) {
         let open = rules.gate.is_open();
         self.open.store(open, Ordering::Release);
+        let barred = rules.gate.bars_probes();
+        self.barred.store(barred, Ordering::Release);
         match (open, rules.shut_since) {
             (false, None) => rules.shut_since = Some(Instant::now()),
             (true, Some(since)) => {
@@ -285,17 +328,6 @@ pub(crate) struct Holding<'a> {
 
 impl Drop for Holding<'_> {
     fn drop(&mut self) {
-        let mut rules = self.passage.rules();
-        let last = rules.holders.get_mut(&self.reason).is_none_or(|count| {
-            *count -= 1;
-            *count == 0
-        });
-        if last {
-            rules.holders.remove(&self.reason);
-            if rules.gate.lift(self.reason) {
-                rules.open_up();
-            }
-            self.passage.publish(&mut rules);
-        }
+        self.passage.one_less_holds(self.reason);
     }
 }

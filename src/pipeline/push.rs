@@ -25,17 +25,18 @@ impl Stream {
             signed: None,
             approach: Some(approach),
         };
+        let _stay = Stay {
+            stream: self,
+            id: draft.id,
+        };
         if self.parts.mode == Mode::Shadow {
+            self.pass(draft, &mut way).await?;
             if self.is_expired(draft) {
                 return Ok(LastAnswer::default().expired(draft, 0));
             }
             self.sign(draft, token, &mut way.signed).await?;
             return Ok(Outcome::Shadowed);
         }
-        let _stay = Stay {
-            stream: self,
-            id: draft.id,
-        };
         let mut attempts = Attempts::default();
         let mut last = LastAnswer::default();
         let mut pass = self.pass(draft, &mut way).await?;
@@ -49,7 +50,8 @@ impl Stream {
             }
             let attempt = self.attempt(draft, token, &mut way, &mut pass).await?;
             let Some(answer) = attempt else {
-                return Ok(last.expired(draft, attempts.count));
+                // Refused before, or too old by now: the top of the loop tells.
+                continue;
             };
             last.note(&answer);
             match self.passage.judge(
@@ -70,6 +72,9 @@ impl Stream {
                 Next::DeadLetter => return Ok(last.refused(draft, attempts.count)),
                 Next::ReceiverError => {
                     return Ok(last.dead_letter(draft, "receiver_error", attempts.count));
+                }
+                Next::MaxAttempts => {
+                    return Ok(last.dead_letter(draft, "max_attempts", attempts.count));
                 }
                 Next::Wait(told) => pass = self.told(draft, told, &mut way).await?,
                 Next::After(delay) => {
@@ -106,8 +111,8 @@ impl Stream {
         self.passage.is_expired(event)
     }
 
-    /// One request, when there is a place on the wire, the pace allows it, and the partition is surely ours. [`None`]: it
-    /// has expired meanwhile.
+    /// One request, when there is a place on the wire, the pace allows it, and the partition is surely ours. [`None`]:
+    /// meanwhile it has expired, or the guard has ruled about it.
     async fn attempt(
         &self,
         draft: &Draft,
@@ -116,39 +121,62 @@ impl Stream {
         pass: &mut Pass,
     ) -> Result<Option<Answer>, LetGo> {
         let lease = &draft.source.lease;
-        let _permit = loop {
+        loop {
             let permit = lease.wait(self.wire.place()).await?;
             way.approach = None;
             lease.wait(self.parts.pacer.turn()).await?;
-            // The stream may have been held while this one waited for its turn.
-            if *pass != Pass::Free || self.passage.is_open() {
-                break permit;
+            if self.passage.lets(*pass) {
+                if self.is_expired(draft) {
+                    return Ok(None);
+                }
+                let body = self.surely_signed(draft, token, way).await?;
+                // Again, because both took their time: what begins to be sent after a hold was imposed is a probe.
+                if self.passage.lets(*pass) {
+                    return self.send(draft, body).await.map(Some);
+                }
             }
             drop(permit);
-            *pass = self.pass(draft, way).await?;
-        };
-        if self.is_expired(draft) {
-            return Ok(None);
+            *pass = match self.passage.step_back(draft.id) {
+                Ok(pass) => pass,
+                Err(told) => self.told(draft, told, way).await?,
+            };
+            if *pass == Pass::DeadLetter {
+                return Ok(None);
+            }
         }
-        let body = loop {
-            lease.wait(self.parts.membership.sure()).await?;
+    }
+
+    /// The signed bytes, at a moment when the partition is surely ours.
+    async fn surely_signed(
+        &self,
+        draft: &Draft,
+        token: &[u8],
+        way: &mut Way,
+    ) -> Result<bytes::Bytes, LetGo> {
+        loop {
+            let sure = self.parts.membership.sure();
+            draft.source.lease.wait(sure).await?;
             let body = self.sign(draft, token, &mut way.signed).await?;
             // The process may have been stopped while a signer worked.
             if self.parts.membership.is_sure() {
-                break body;
+                return Ok(body);
             }
-        };
+        }
+    }
+
+    /// On the wire: what begins here is not cut off while there is time.
+    async fn send(&self, draft: &Draft, body: bytes::Bytes) -> Result<Answer, LetGo> {
         self.parts.metrics.in_flight.inc();
         // In a box of its own: thousands of journeys wait for a permit, and would each carry room for a request.
         let push = Box::pin(self.parts.receiver.push(body));
-        let answer = lease.finish(push).await;
+        let answer = draft.source.lease.finish(push).await;
         self.parts.metrics.in_flight.dec();
         let answer = answer?;
         self.parts
             .pacer
             .learn(&answer.rate, answer.advice, answer.is_throttled());
         self.count(&answer);
-        Ok(Some(answer))
+        Ok(answer)
     }
 
     /// The signed bytes: those of the attempt before, unless their key is no longer published, or it was held since and

@@ -38,6 +38,9 @@ pub struct Held {
     pub reason: &'static str,
     /// For how long.
     pub seconds: f64,
+    /// What the operator said, when one holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// One assigned partition.

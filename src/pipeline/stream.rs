@@ -24,8 +24,10 @@ use crate::signing::{KeyRing, Signer};
 use crate::state::{Decided, Decision, Facts, Flushed, StateError, StreamState};
 
 use super::journey::{Draft, Lease, LetGo, Outcome};
+use super::operator::OperatorHold;
 use super::outage::{Outage, Waiting};
 use super::passage::Passage;
+use super::valve::Act;
 use super::wire::Wire;
 
 /// Longest wait between two tries of something of ours that failed: state store, dead-letter write.
@@ -78,6 +80,7 @@ pub struct StreamParts {
 pub struct Stream {
     pub(super) parts: StreamParts,
     pub(super) passage: Passage,
+    pub(super) operator: OperatorHold,
     pub(super) wire: Arc<Wire>,
     pub(super) broken: OnceLock<String>,
     state_outage: Outage,
@@ -94,6 +97,7 @@ impl Stream {
     pub(crate) fn new(parts: StreamParts, passage: Passage) -> Self {
         let wire = Wire::new(parts.max_requests_in_flight);
         Self {
+            operator: OperatorHold::new(parts.state.clone()),
             parts,
             passage,
             wire,
@@ -158,6 +162,18 @@ impl Stream {
         }
         self.state_outage
             .failed(self.id(), &self.passage, before, error)
+    }
+
+    /// Looks what operators said, here or in another process.
+    pub(super) fn hear_operators(&self) {
+        if let Err(error) = self.operator.tick(&self.passage) {
+            self.parts.metrics.state_errors.inc();
+            tracing::error!(
+                stream = self.id(),
+                error = crate::telemetry::chain(&error),
+                "whether an operator holds the stream is not known; it is held until the state answers"
+            );
+        }
     }
 
     /// Waits until what was remembered is durable. The state keeps what it could not write; it is asked again until it
@@ -230,7 +246,7 @@ pub fn label_values() -> LabelValues {
     use crate::delivery::Refusal;
     use crate::detection::DecodeError;
     use crate::mapping::{FilterReason, MapReason};
-    let mut dead_letters = vec!["expired", "receiver_error", "refused"];
+    let mut dead_letters = vec!["expired", "max_attempts", "receiver_error", "refused"];
     dead_letters.extend(Refusal::LABELS);
     dead_letters.extend(DecodeError::REASONS);
     dead_letters.extend(MapReason::ALL.map(MapReason::as_str));
@@ -248,5 +264,6 @@ pub fn label_values() -> LabelValues {
             .iter()
             .map(|trouble| trouble.as_str())
             .collect(),
+        acts: Act::ALL.map(Act::as_str).to_vec(),
     }
 }

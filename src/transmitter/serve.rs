@@ -6,11 +6,16 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -73,13 +78,13 @@ pub async fn serve_within(
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
                 return;
             };
-            let Some(stream) = accept(&listener).await else {
+            let Some((stream, client)) = accept(&listener).await else {
                 continue;
             };
             while connections.try_join_next().is_some() {}
             let (router, stop) = (router.clone(), stop.clone());
             connections.spawn(async move {
-                connection(limits, stream, router, stop).await;
+                connection(limits, (stream, client), router, stop).await;
                 drop(slot);
             });
         }
@@ -95,9 +100,9 @@ pub async fn serve_within(
 
 /// The next connection, or `None` after a fault: a client that went away again, or a lack of file
 /// descriptors, which passes as connections end.
-async fn accept(listener: &TcpListener) -> Option<TcpStream> {
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
-        Ok((stream, _)) => Some(stream),
+        Ok(accepted) => Some(accepted),
         Err(error) => {
             let client = matches!(
                 error.kind(),
@@ -112,13 +117,23 @@ async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     }
 }
 
-/// One connection, from its first byte to its end.
-async fn connection(limits: Limits, stream: TcpStream, router: Router, stop: CancellationToken) {
+/// One connection, from its first byte to its end. Its requests know who makes them: [`ConnectInfo`].
+async fn connection(
+    limits: Limits,
+    (stream, client): (TcpStream, SocketAddr),
+    router: Router,
+    stop: CancellationToken,
+) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(client));
+        router.call(request)
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
         .max_buf_size(MAX_HEADER)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => Some(ended),

@@ -40,4 +40,5 @@ mod state_faults;
 mod static_members;
 mod streams;
 mod support;
+mod valve;
 mod zombie;

@@ -187,6 +187,8 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
     /// `/livez` fails when a poll loop has been silent for longer; above the drain deadline.
     pub liveness_threshold: Duration,
+    /// What an operator's act has to show; [`None`]: such acts are refused.
+    pub token: Option<Secret>,
 }
 
 /// Where state is kept.

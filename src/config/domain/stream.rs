@@ -298,6 +298,8 @@ pub struct RetryConfig {
     pub multiplier: f64,
     /// Upper bound of a wait that the receiver asks for (`Retry-After`).
     pub max_advised_delay: Duration,
+    /// Attempts about one SET that may fail by the moment's fault; [`None`]: any number.
+    pub max_attempts: Option<NonZeroU32>,
 }
 
 /// When a lasting 5xx is the record's fault (DESIGN, hard cases): all three have to be met.

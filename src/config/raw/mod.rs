@@ -187,6 +187,9 @@ pub(crate) struct RawAdmin {
     pub(crate) listen: String,
     /// `/livez` fails when a poll loop has been silent for longer.
     pub(crate) liveness_threshold: DurationText,
+    /// What the commands that change something have to show; default none, then they are refused.
+    #[serde(skip_serializing)]
+    pub(crate) token: Option<RawSecret>,
 }
 
 impl Default for RawAdmin {
@@ -194,6 +197,7 @@ impl Default for RawAdmin {
         Self {
             listen: "127.0.0.1:9464".into(),
             liveness_threshold: "60s".into(),
+            token: None,
         }
     }
 }

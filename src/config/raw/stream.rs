@@ -120,6 +120,11 @@ pub(crate) struct RawRetry {
     pub(crate) multiplier: f64,
     /// Longest wait that the receiver can ask for (Retry-After, X-Rate-Limit-Reset).
     pub(crate) max_advised_delay: DurationText,
+    /// After so many attempts that failed by the moment's fault a SET is a dead letter, reason `max_attempts`; those
+    /// made while the stream is held do not count. Default: it is tried for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) max_attempts: Option<u32>,
 }
 
 impl Default for RawRetry {
@@ -129,6 +134,7 @@ impl Default for RawRetry {
             max_delay: "30s".into(),
             multiplier: 2.0,
             max_advised_delay: "5m".into(),
+            max_attempts: None,
         }
     }
 }

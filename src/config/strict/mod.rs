@@ -211,9 +211,12 @@ fn admin(raw: &RawAdmin, checker: &mut Checker<'_>) -> Option<AdminSettings> {
     let listen = text::listen(&raw.listen, "/admin/listen", checker);
     let at = "/admin/liveness_threshold";
     let liveness_threshold = text::positive(&raw.liveness_threshold, at, checker);
+    let token = raw.token.as_ref();
+    let token = token.map(|token| text::token(token, "/admin/token", checker));
     Some(AdminSettings {
         listen: listen?,
         liveness_threshold: liveness_threshold?,
+        token: text::all(token)?,
     })
 }
 

@@ -190,6 +190,7 @@ fn retry(raw: &RawRetry, at: &str, checker: &mut Checker<'_>) -> Option<RetryCon
         max_delay,
         multiplier: raw.multiplier,
         max_advised_delay: advised?,
+        max_attempts: raw.max_attempts.and_then(NonZeroU32::new),
     })
 }
 

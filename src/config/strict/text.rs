@@ -198,6 +198,21 @@ pub(super) fn secret(raw: &str, at: &str, checker: &mut Checker<'_>) -> Option<S
     }
 }
 
+/// A token that guards something of ours: long enough that nobody finds it by trying.
+pub(super) fn token(raw: &RawSecret, at: &str, checker: &mut Checker<'_>) -> Option<Secret> {
+    const SHORTEST: usize = 16;
+    let secret = header_secret(raw, at, checker)?;
+    let unread = matches!(checker.files, Files::Skip) && secret.file().is_some();
+    if unread || secret.reveal().len() >= SHORTEST {
+        return Some(secret);
+    }
+    checker.wrong(
+        at,
+        format!("the token has fewer than {SHORTEST} characters"),
+        "make one with `openssl rand -hex 32`",
+    )
+}
+
 /// A secret that travels in a header: no line ends, nothing invisible.
 pub(super) fn header_secret(
     raw: &RawSecret,

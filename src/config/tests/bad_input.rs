@@ -98,6 +98,18 @@ fn shapes() {
         ),
         (
             "kafka:\n",
+            "admin: {token: too-short}\nkafka:\n",
+            "f:1:16: admin.token: the token has fewer than 16 characters",
+            "openssl rand -hex 32",
+        ),
+        (
+            "kafka:\n",
+            "admin: {token: \"0123456789abcdef\\n\"}\nkafka:\n",
+            "f:1:16: admin.token: there is a character in it that no header can carry",
+            "",
+        ),
+        (
+            "kafka:\n",
             "limits: {max_unsettled: 0}\nkafka:\n",
             "f:1:25: limits.max_unsettled: 0 is too small",
             "use 1 or more",

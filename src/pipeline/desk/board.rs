@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::status::{Held, PartitionStatus, StreamStatus};
 use super::super::stream::{hold_reason, now_ms};
 use super::Desk;
+use crate::delivery::hold::HoldReason;
 use crate::kafka::client::Trouble;
 
 impl Desk {
@@ -50,6 +51,7 @@ impl Desk {
         }
         partitions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         let held = self.stream.passage.holds().into_iter();
+        let said = self.stream.operator.reason();
         let status = StreamStatus {
             id: self.stream.id().to_owned(),
             mode: parts.mode.as_str(),
@@ -57,6 +59,7 @@ impl Desk {
                 .map(|(reason, time)| Held {
                     reason: reason.as_str(),
                     seconds: time.as_secs_f64(),
+                    note: said.clone().filter(|_| reason == HoldReason::Operator),
                 })
                 .collect(),
             unsettled: parts.room.unsettled(),

@@ -20,6 +20,9 @@ const TAKE: usize = 64;
 impl Desk {
     /// Takes records in while there is room and no crowd on the way to the wire; says whether there is more to take at once.
     pub(super) fn take_in(&mut self) -> Result<bool, Broken> {
+        if !self.stream.operator.is_known() {
+            return Ok(false);
+        }
         for _ in 0..TAKE {
             // While the mapping is suspect nothing settles, so one detection a second is tried beyond the limit.
             let (room, suspect) = (&self.stream.parts.room, self.intake.is_suspect());

@@ -62,13 +62,18 @@ impl Reasons {
             .collect()
     }
 
+    /// No reason is in force.
+    pub(super) fn is_free(&self) -> bool {
+        self.published.is_empty()
+    }
+
     pub(super) fn held(&self) -> &HeldTime {
         &self.held
     }
 
     /// A SET was accepted, and what that means for the reasons is published.
     pub(super) fn accepted(&mut self) {
-        let is_free = self.published.is_empty();
+        let is_free = self.is_free();
         if self.from_before {
             self.from_before = false;
             if is_free {

@@ -12,6 +12,7 @@ pub(crate) mod mock;
 pub(crate) mod node;
 pub(crate) mod numbered;
 pub(crate) mod one_stream;
+pub(crate) mod operator;
 pub(crate) mod proxy;
 pub(crate) mod receipts;
 pub(crate) mod signals;

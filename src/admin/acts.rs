@@ -1,0 +1,136 @@
+//! `POST /streams/{id}/{act}`: what an operator may do, behind the token. JSON in, JSON out; each act is logged and counted.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::AdminView;
+use super::token::Denied;
+use crate::pipeline::{Act, ActError, Valve};
+
+/// Longest reason of a hold, in characters.
+const MAX_REASON: usize = 200;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Hold {
+    reason: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Resume {}
+
+/// An answer that is not 200.
+struct Refused(StatusCode, String);
+
+type Answer = Result<Value, Refused>;
+
+pub(super) async fn act(
+    State(view): State<Arc<AdminView>>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
+    Path((id, act)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Err(denied) = view.token.check(&headers) {
+        tracing::warn!(%remote, ?denied, "an operator's act was denied");
+        return deny(denied);
+    }
+    let Some(act) = Act::ALL.into_iter().find(|known| known.as_str() == act) else {
+        return refuse(StatusCode::NOT_FOUND, format!("there is no act {act:?}"));
+    };
+    let valve = view.streams.iter().map(|stream| &stream.valve);
+    let Some(valve) = valve.into_iter().find(|valve| valve.stream() == id) else {
+        return refuse(StatusCode::NOT_FOUND, format!("there is no stream {id:?}"));
+    };
+    match carry_out(act, valve, &body).await {
+        Ok(mut answer) => {
+            valve.count(act);
+            tracing::warn!(%remote, stream = id, act = act.as_str(), %answer, "an operator acted");
+            answer["stream"] = json!(id);
+            answer["held"] = json!(valve.held());
+            answer["shared_state"] = json!(view.shared_state);
+            Json(answer).into_response()
+        }
+        Err(Refused(status, why)) => {
+            tracing::warn!(%remote, stream = id, act = act.as_str(), why, "an operator's act was not done");
+            refuse(status, why)
+        }
+    }
+}
+
+async fn carry_out(act: Act, valve: &Valve, body: &[u8]) -> Answer {
+    match act {
+        Act::Hold => {
+            let Hold { reason } = read(body)?;
+            let reason = reason.as_deref().unwrap_or("an operator said so");
+            if reason.chars().count() > MAX_REASON || reason.contains(char::is_control) {
+                let why = format!("a reason is one line of at most {MAX_REASON} characters");
+                return Err(Refused(StatusCode::BAD_REQUEST, why));
+            }
+            valve.hold(reason).await?;
+            Ok(json!({}))
+        }
+        Act::Resume => {
+            let Resume {} = read(body)?;
+            valve.resume().await?;
+            Ok(json!({}))
+        }
+    }
+}
+
+impl From<ActError> for Refused {
+    fn from(error: ActError) -> Self {
+        let status = match error {
+            ActError::NotDurable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self(status, error.to_string())
+    }
+}
+
+/// What the operator asked for; nothing is the same as `{}`.
+fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refused> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Refused(StatusCode::BAD_REQUEST, format!("the body: {error}")))
+}
+
+fn refuse(status: StatusCode, why: impl Into<String>) -> Response {
+    (status, Json(json!({"error": why.into()}))).into_response()
+}
+
+fn deny(denied: Denied) -> Response {
+    let (status, why) = match denied {
+        Denied::NoToken => (
+            StatusCode::FORBIDDEN,
+            "nobody may act: `admin.token` is not configured",
+        ),
+        Denied::NotShown => (
+            StatusCode::UNAUTHORIZED,
+            "show the token: `Authorization: Bearer …`",
+        ),
+        Denied::Wrong => (
+            StatusCode::UNAUTHORIZED,
+            "this is not the token of `admin.token`",
+        ),
+    };
+    let mut answer = refuse(status, why);
+    if status == StatusCode::UNAUTHORIZED {
+        let bearer = header::HeaderValue::from_static("Bearer");
+        answer
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    answer
+}

@@ -1,0 +1,96 @@
+//! What operators look at: metrics, probes, the status. Nothing here changes anything.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::{AdminView, keys};
+use crate::pipeline::StreamStatus;
+
+#[derive(Serialize)]
+struct Status<'a> {
+    version: &'static str,
+    config_hash: &'a str,
+    keys: Vec<KeyStatus>,
+    streams: Vec<StreamStatus>,
+}
+
+#[derive(Serialize)]
+struct KeyStatus {
+    kid: String,
+    state: &'static str,
+}
+
+pub(super) async fn metrics(State(view): State<Arc<AdminView>>) -> Response {
+    view.metrics.sign_cpu_seconds.set(view.signer.cpu_seconds());
+    match view.metrics.render() {
+        Ok(text) => (
+            [(
+                header::CONTENT_TYPE,
+                "text/plain; version=0.0.4; charset=utf-8",
+            )],
+            text,
+        )
+            .into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+pub(super) async fn livez(State(view): State<Arc<AdminView>>) -> Response {
+    let silent = view
+        .streams
+        .iter()
+        .find(|stream| stream.membership.silence() > view.liveness_threshold);
+    match silent {
+        None => "ok\n".into_response(),
+        Some(stream) => {
+            let status = stream.status.lock().unwrap_or_else(PoisonError::into_inner);
+            let text = format!(
+                "the poller of stream {} is silent for {:?}\n",
+                status.id,
+                stream.membership.silence()
+            );
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
+}
+
+/// The listeners are up, or nobody could ask; configuration and keys were loaded before them.
+pub(super) async fn readyz(State(view): State<Arc<AdminView>>) -> Response {
+    if view
+        .streams
+        .iter()
+        .any(|stream| stream.dead.load(Ordering::SeqCst))
+    {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "a stream ended by a fatal error\n",
+        )
+            .into_response();
+    }
+    "ok\n".into_response()
+}
+
+pub(super) async fn status(State(view): State<Arc<AdminView>>) -> Response {
+    let streams = view.streams.iter().map(|stream| {
+        stream
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    });
+    let status = Status {
+        version: env!("CARGO_PKG_VERSION"),
+        config_hash: &view.config_hash,
+        keys: keys(&view.keys)
+            .into_iter()
+            .map(|(kid, state)| KeyStatus { kid, state })
+            .collect(),
+        streams: streams.collect(),
+    };
+    axum::Json(status).into_response()
+}

@@ -1,0 +1,4 @@
+//! The release valve over the wire: what operators may do to a running stream.
+
+mod denied;
+mod holding;
