@@ -56,6 +56,56 @@ pub enum StateError {
         /// What the operating system said.
         source: Arc<io::Error>,
     },
+    /// The Redis does not answer, or answers that it cannot now (it loads, its cluster is down).
+    /// Nothing that was remembered is lost; hold the stream and `flush` again.
+    #[error("the state in Redis at {at} cannot be reached")]
+    RemoteUnreachable {
+        /// `host:port`, several parted by commas.
+        at: Arc<str>,
+        /// What the connection or the server said.
+        source: Arc<redis::RedisError>,
+    },
+    /// The Redis refuses us. A fault of the set-up; otherwise as for `RemoteUnreachable`.
+    #[error(
+        "the Redis at {at} refuses us; mend state.redis.username, its password or the user's ACL rule"
+    )]
+    RemoteRefused {
+        /// `host:port`, several parted by commas.
+        at: Arc<str>,
+        /// What the server said.
+        source: Arc<redis::RedisError>,
+    },
+    /// The Redis takes no writes: its memory or disk is full, or it is a replica. As for
+    /// `RemoteUnreachable`.
+    #[error("the Redis at {at} takes no writes")]
+    RemoteUnwritable {
+        /// `host:port`, several parted by commas.
+        at: Arc<str>,
+        /// What the server said.
+        source: Arc<redis::RedisError>,
+    },
+    /// What is in the Redis about the stream was written by a newer setbridge.
+    #[error(
+        "the state in Redis at {at} has schema version {found}, this setbridge knows up to {known}"
+    )]
+    RemoteNewer {
+        /// `host:port`, several parted by commas.
+        at: Arc<str>,
+        /// Its schema version.
+        found: i64,
+        /// The newest one that we can read.
+        known: i64,
+    },
+    /// A file for TLS to the Redis cannot be read. A fault of the set-up.
+    #[error("cannot read {path} for TLS to the Redis at {at}")]
+    RemoteFile {
+        /// The file.
+        path: PathBuf,
+        /// `host:port`, several parted by commas.
+        at: Arc<str>,
+        /// What the file system said.
+        source: Arc<io::Error>,
+    },
     /// The state was closed, or its thread died. The process must stop.
     #[error("the state is closed")]
     Stopped,

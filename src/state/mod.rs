@@ -2,9 +2,9 @@
 //! settled each partition (DESIGN §2 "State", "State goes with the partition").
 //!
 //! [`StateStore`] is opened once per process; [`StreamState`] is one stream's cheap handle on it.
-//! Two backends stand behind the `Backend` trait: memory answers at once, SQLite on a thread of
-//! its own. A remote one (Redis) fits the same trait: every call hands over a command and returns
-//! a [`Reply`], so batches, pipelines and round trips are the backend's own affair.
+//! Three backends stand behind the `Backend` trait: memory answers at once, SQLite on a thread of
+//! its own, Redis over the network. Every call hands over a command and returns a [`Reply`], so
+//! batches, pipelines and round trips are the backend's own affair.
 //!
 //! The three rules for callers:
 //! 1. **Remember, flush, settle.** [`StreamState::remember`] takes effect for every later
@@ -18,7 +18,7 @@
 //!    when [`StreamState::progress`] for it is flushed; else our own commit looks like somebody
 //!    else's work after a crash, and marks would be dropped that are still needed.
 //!
-//! When the backend fails (full disk), a failed `remember` or `progress` is **not** lost and must
+//! When the backend fails (full disk, no answer from Redis), a failed `remember` or `progress` is **not** lost and must
 //! not be repeated: the backend keeps it, in order, and writes it as soon as it can. The stream is
 //! held, and [`StreamState::flush`] is tried again until it is `Ok`.
 //!
@@ -28,6 +28,7 @@
 mod error;
 mod facts;
 mod memory;
+mod redis;
 mod reply;
 mod sqlite;
 mod store;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use error::StateError;
 pub use facts::{Decided, Decision, Facts, Handover, JtiKey, Position, Question, StateStats};
+pub use redis::{OnUnavailable, RedisAddress, RedisSettings, RedisTls};
 pub use reply::{Flushed, Reply};
 pub use store::{Clock, StateSettings, StateStore, StreamState, system_clock};
 
@@ -55,6 +57,8 @@ trait Backend: Send + Sync {
         committed: Option<i64>,
         log_end: i64,
     ) -> Reply<Handover>;
+    /// The partition is not ours any more. Only a state that others share needs to know.
+    fn released(&self, _topic: &str, _partition: i32) {}
     fn flush(&self) -> Flushed;
     fn accepted_under(&self) -> Reply<Option<[u8; 32]>>;
     fn set_accepted_under(&self, fingerprint: [u8; 32]) -> Flushed;

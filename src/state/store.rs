@@ -10,12 +10,13 @@ use std::{
 
 use super::{
     Backend, Decided, Facts, Flushed, Handover, Question, Reply, StateError, StateStats,
-    memory::MemoryStream, sqlite::SqliteStore,
+    memory::MemoryStream,
+    redis::{RedisSettings, RedisStore}, sqlite::SqliteStore,
 };
 use crate::{clock::epoch_seconds, set::Timestamp};
 
 /// Where the state is kept, and for how long a delivered jti is remembered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum StateSettings {
     /// In memory: fastest, gone with the process.
     Memory {
@@ -31,6 +32,8 @@ pub enum StateSettings {
         /// Jtis are remembered at least so long.
         window: Duration,
     },
+    /// In a Redis that all members share.
+    Redis(Box<RedisSettings>),
 }
 
 /// Tells the time of day, for the dedup window only. It may jump: forward makes jtis expire early,
@@ -53,11 +56,13 @@ enum Kind {
         streams: Mutex<HashMap<Arc<str>, Arc<MemoryStream>>>,
     },
     Sqlite(SqliteStore),
+    Redis(Box<RedisStore>),
 }
 
 impl StateStore {
     /// Opens the state; for a file this locks it, migrates it and starts its threads. Blocks for
-    /// as long as that takes (milliseconds, but for a migration).
+    /// as long as that takes (milliseconds, but for a migration). A Redis is not waited for: while
+    /// it is not there, every call fails.
     ///
     /// # Errors
     /// [`StateError::Unreachable`], [`StateError::Locked`], [`StateError::Newer`],
@@ -76,6 +81,7 @@ impl StateStore {
             StateSettings::Sqlite { path, window } => {
                 Kind::Sqlite(SqliteStore::open(path, *window, clock)?)
             }
+            StateSettings::Redis(settings) => Kind::Redis(Box::new(RedisStore::open(settings)?)),
         }))
     }
 
@@ -83,6 +89,7 @@ impl StateStore {
     pub fn stream(&self, id: &str) -> StreamState {
         StreamState(match &self.0 {
             Kind::Sqlite(store) => Arc::new(store.stream(id)),
+            Kind::Redis(store) => Arc::new(store.stream(id)),
             Kind::Memory {
                 max_entries,
                 window,
@@ -101,6 +108,7 @@ impl StateStore {
     pub fn stats(&self) -> StateStats {
         match &self.0 {
             Kind::Sqlite(store) => store.stats(),
+            Kind::Redis(store) => store.stats(),
             Kind::Memory { streams, .. } => {
                 let streams = streams.lock().unwrap_or_else(PoisonError::into_inner);
                 let each = streams.values().map(|stream| stream.stats());
@@ -124,6 +132,7 @@ impl StateStore {
         match self.0 {
             Kind::Memory { .. } => Ok(()),
             Kind::Sqlite(store) => store.close().await,
+            Kind::Redis(store) => store.close().await,
         }
     }
 }
@@ -133,6 +142,7 @@ impl fmt::Debug for StateStore {
         f.write_str(match self.0 {
             Kind::Memory { .. } => "StateStore(memory)",
             Kind::Sqlite(_) => "StateStore(sqlite)",
+            Kind::Redis(_) => "StateStore(redis)",
         })
     }
 }
@@ -191,6 +201,12 @@ impl StreamState {
         log_end: i64,
     ) -> Reply<Handover> {
         self.0.assigned(topic, partition, committed, log_end)
+    }
+
+    /// The partition was given back or lost: nothing more is noted for it until it is assigned
+    /// again.
+    pub fn released(&self, topic: &str, partition: i32) {
+        self.0.released(topic, partition);
     }
 
     /// Resolves when everything noted before is durable. It is also the retry after a failure.

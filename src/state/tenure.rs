@@ -24,7 +24,7 @@ pub(super) struct Tenure {
 impl Tenure {
     /// The partition is ours (again). `committed` is the group's committed offset, `log_end` the
     /// offset that the next record will get.
-    fn assigned(&mut self, committed: Option<i64>, log_end: i64) -> Handover {
+    pub(super) fn assigned(&mut self, committed: Option<i64>, log_end: i64) -> Handover {
         // A partition gets a commit before it is read; one without belongs to another topic of that name.
         let recreated = committed.is_none()
             || self.newest_mark.is_some_and(|mark| mark >= log_end)

@@ -1,0 +1,19 @@
+-- KEYS jti, subject, tenures. ARGV place, event type.
+-- Answers {jti is there, mark or '', last accepted or '', another partition has a mark}.
+local mark, last, other = '', '', 0
+local facts = redis.call('HGETALL', KEYS[2])
+for i = 1, #facts, 2 do
+  local kind, name = string.match(facts[i], '^(%a):(.*)$')
+  if kind == 'm' then
+    local epoch, position = string.match(facts[i + 1], '^(%S+) (%S+)$')
+    local tenure = redis.call('HGET', KEYS[3], name)
+    if tenure and epoch == string.match(tenure, '^%S+ %S+ (%S+)') then
+      if name == ARGV[1] then mark = position else other = 1 end
+    end
+  elseif kind == 'l' and name == ARGV[2] then
+    local epoch, from, accepted = string.match(facts[i + 1], '^(%S+) (%S+) (.*)$')
+    local tenure = redis.call('HGET', KEYS[3], from)
+    if tenure and epoch == string.match(tenure, '(%S+)$') then last = accepted end
+  end
+end
+return {redis.call('EXISTS', KEYS[1]), mark, last, other}

@@ -1,0 +1,247 @@
+//! The steps of a turn: each is one command to the server, and an answer to whoever asked.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{Cmd, Value};
+
+use super::{
+    Command,
+    link::Link,
+    places::{Place, Places},
+    scripts::Script,
+    text::{self, Keys},
+    trouble,
+    writer::reply,
+};
+use crate::state::{Decided, Decision, Facts, Handover, Question, StateError, reply::Answer};
+
+/// What is written, and may be written again.
+#[derive(Debug)]
+pub(super) enum Write {
+    Remember(Box<Decided>),
+    Progress(Place, i64),
+    /// A fact about the stream; none removes it.
+    Note(&'static str, Option<String>),
+    /// Nothing to write: the partition is not ours any more.
+    Released(Place),
+}
+
+pub(super) enum Step {
+    Write(Write),
+    LookUp(Box<Question>, Answer<Facts>),
+    AcceptedUnder(Answer<Option<[u8; 32]>>),
+    OperatorHold(Answer<Option<String>>),
+    HeldSince(Answer<Option<i64>>),
+    /// Takes round trips of its own.
+    Assigned {
+        place: Place,
+        committed: Option<i64>,
+        log_end: i64,
+        answer: Answer<Handover>,
+    },
+}
+
+/// Fields of the stream's own hash.
+pub(super) const ACCEPTED_UNDER: &str = "accepted_under";
+pub(super) const OPERATOR_HOLD: &str = "operator_hold";
+pub(super) const HELD_SINCE: &str = "held_since";
+
+impl Step {
+    /// The step of a command; who waits for a write goes to `waiting`.
+    pub(super) fn of(command: Command, waiting: &mut Vec<Answer<()>>) -> Option<Self> {
+        let write = match command {
+            Command::LookUp(question, answer) => return Some(Self::LookUp(question, answer)),
+            Command::AcceptedUnder(answer) => return Some(Self::AcceptedUnder(answer)),
+            Command::OperatorHold(answer) => return Some(Self::OperatorHold(answer)),
+            Command::HeldSince(answer) => return Some(Self::HeldSince(answer)),
+            Command::Assigned {
+                place,
+                committed,
+                log_end,
+                answer,
+            } => {
+                return Some(Self::Assigned {
+                    place,
+                    committed,
+                    log_end,
+                    answer,
+                });
+            }
+            Command::Flush(answer) => {
+                waiting.push(answer);
+                return None;
+            }
+            Command::Released(place) => Write::Released(place),
+            Command::Remember(decided, answer) => {
+                waiting.push(answer);
+                Write::Remember(decided)
+            }
+            Command::Progress(place, next_offset, answer) => {
+                waiting.push(answer);
+                Write::Progress(place, next_offset)
+            }
+            Command::Note(field, value, answer) => {
+                waiting.push(answer);
+                Write::Note(field, value)
+            }
+        };
+        Some(Self::Write(write))
+    }
+
+    /// What is sent for it.
+    pub(super) fn command(
+        &self,
+        link: &Link,
+        keys: &Keys,
+        places: &Places,
+        window: Duration,
+    ) -> Cmd {
+        match self {
+            Self::Write(Write::Remember(decided)) => remember(decided, link, keys, places, window),
+            Self::Write(Write::Progress(place, next_offset)) => {
+                let mut call = link.call(Script::Progress, &[&keys.tenures()]);
+                call.arg(&**place);
+                epochs(&mut call, places, place);
+                call.arg(text::offset(*next_offset));
+                call
+            }
+            Self::Write(Write::Note(field, Some(value))) => {
+                let mut set = redis::cmd("HSET");
+                set.arg(keys.stream()).arg(*field).arg(value);
+                set
+            }
+            Self::Write(Write::Note(field, None)) => {
+                let mut delete = redis::cmd("HDEL");
+                delete.arg(keys.stream()).arg(*field);
+                delete
+            }
+            Self::LookUp(question, _) => {
+                let (jti, subject) = (keys.jti(question.jti), keys.subject(question.subject));
+                let mut call = link.call(Script::LookUp, &[&jti, &subject, &keys.tenures()]);
+                call.arg(text::place(&question.topic, question.partition));
+                call.arg(question.event.as_str());
+                call
+            }
+            Self::AcceptedUnder(_) => read(keys, ACCEPTED_UNDER),
+            Self::OperatorHold(_) => read(keys, OPERATOR_HOLD),
+            Self::HeldSince(_) => read(keys, HELD_SINCE),
+            // Nothing is asked, so any cheap question will do: a step is a command.
+            Self::Write(Write::Released(_)) | Self::Assigned { .. } => read(keys, "schema"),
+        }
+    }
+
+    /// The server answered.
+    pub(super) fn done(self, answer: &Value, places: &mut Places, at: &Arc<str>, stream: &str) {
+        let said = || Self::text(Some(answer));
+        match self {
+            Self::LookUp(_, to) => reply(to, facts(answer).ok_or_else(|| trouble::strange(at))),
+            Self::AcceptedUnder(to) => {
+                reply(to, Ok(said().as_deref().and_then(text::read_fingerprint)));
+            }
+            Self::OperatorHold(to) => reply(to, Ok(said())),
+            Self::HeldSince(to) => reply(to, Ok(said().and_then(|text| text.parse().ok()))),
+            Self::Write(Write::Released(place)) => places.end(&place),
+            Self::Write(Write::Progress(place, next_offset)) => {
+                if Self::is_one(Some(answer)) {
+                    places.settled(&place, next_offset);
+                } else {
+                    tracing::warn!(
+                        stream,
+                        %place,
+                        "the partition has another owner by now: its progress was not written"
+                    );
+                }
+            }
+            Self::Write(_) | Self::Assigned { .. } => {}
+        }
+    }
+
+    /// The server did not answer, or not well: a write is given back, to be written later.
+    pub(super) fn refuse(self, error: &StateError) -> Option<Write> {
+        match self {
+            Self::Write(write) => return Some(write),
+            Self::LookUp(_, to) => reply(to, Err(error.clone())),
+            Self::AcceptedUnder(to) => reply(to, Err(error.clone())),
+            Self::OperatorHold(to) => reply(to, Err(error.clone())),
+            Self::HeldSince(to) => reply(to, Err(error.clone())),
+            Self::Assigned { answer, .. } => reply(answer, Err(error.clone())),
+        }
+        None
+    }
+
+    /// A text of the server, if it is one.
+    pub(super) fn text(answer: Option<&Value>) -> Option<String> {
+        match answer? {
+            Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+            Value::SimpleString(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_one(answer: Option<&Value>) -> bool {
+        matches!(answer, Some(Value::Int(1)))
+    }
+}
+
+fn read(keys: &Keys, field: &str) -> Cmd {
+    let mut get = redis::cmd("HGET");
+    get.arg(keys.stream()).arg(field);
+    get
+}
+
+fn remember(
+    decided: &Decided,
+    link: &Link,
+    keys: &Keys,
+    places: &Places,
+    window: Duration,
+) -> Cmd {
+    let question = &decided.question;
+    let (jti, subject) = (keys.jti(question.jti), keys.subject(question.subject));
+    let tenures = keys.tenures();
+    let other = decided.other_subject.filter(|o| *o != question.subject);
+    let other = other.map(|other| keys.subject(other));
+    let mut all = vec![jti.as_str(), &subject, &tenures];
+    all.extend(other.as_deref());
+    let mut call = link.call(Script::Remember, &all);
+    let place = text::place(&question.topic, question.partition);
+    call.arg(&place);
+    epochs(&mut call, places, &place);
+    call.arg(text::position(decided.position));
+    call.arg(text::offset(decided.position.offset));
+    match decided.decision {
+        Decision::Accepted { level, event_time } => call
+            .arg(window.as_millis().max(1).min(u128::from(u32::MAX) * 1000) as u64)
+            .arg(question.event.as_str())
+            .arg(text::accepted(event_time, level)),
+        Decision::Final => call.arg("").arg("").arg(""),
+    };
+    call
+}
+
+/// The epochs of our assignment; nothing when the partition was not assigned yet.
+fn epochs(call: &mut Cmd, places: &Places, place: &str) {
+    match places.get(place) {
+        Some(held) => call.arg(held.marks_epoch).arg(held.levels_epoch),
+        None => call.arg("").arg(""),
+    };
+}
+
+fn facts(answer: &Value) -> Option<Facts> {
+    let Value::Array(found) = answer else {
+        return None;
+    };
+    let [delivered, mark, last, other] = found.as_slice() else {
+        return None;
+    };
+    let mark = Step::text(Some(mark))?;
+    let last = Step::text(Some(last))?;
+    let last = text::read_accepted(&last);
+    Some(Facts {
+        delivered: Step::is_one(Some(delivered)),
+        mark: text::read_position(&mark),
+        level: last.and_then(|(_, level)| level),
+        level_event_time: last.map(|(event_time, _)| event_time),
+        other_partition: Step::is_one(Some(other)),
+    })
+}
