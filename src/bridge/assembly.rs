@@ -12,7 +12,8 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use crate::admin::StreamView;
 use crate::config::{
-    Config, GroupProtocol, Mode, RetryConfig, StartAt, StateConfig, StreamConfig, TopicSelection,
+    self, Config, GroupProtocol, Mode, RedisConfig, RetryConfig, StartAt, StateConfig,
+    StreamConfig, TopicSelection,
 };
 use crate::delivery::Receiver;
 use crate::delivery::guard::{Guard, GuardSettings};
@@ -33,7 +34,9 @@ use crate::pipeline::{
 };
 use crate::shutdown::Shutdown;
 use crate::signing::{KeyRing, KeySource, Signer};
-use crate::state::{StateSettings, StateStore, StreamState, system_clock};
+use crate::state::{
+    OnUnavailable, RedisAddress, RedisSettings, RedisTls, StateSettings, StateStore, system_clock,
+};
 use crate::transmitter::{self, Publication};
 
 use super::StartError;
@@ -116,6 +119,35 @@ fn state_settings(config: &StateConfig) -> StateSettings {
             max_entries: max_entries.get(),
             window: *window,
         },
+        StateConfig::Redis(redis) => StateSettings::Redis(Box::new(redis_settings(redis))),
+    }
+}
+
+fn redis_settings(config: &RedisConfig) -> RedisSettings {
+    let address = |(host, port): &(String, u16)| RedisAddress {
+        host: host.clone(),
+        port: *port,
+    };
+    RedisSettings {
+        addresses: config.nodes.iter().map(address).collect(),
+        cluster: config.cluster,
+        tls: config.tls.as_ref().map(|tls| RedisTls {
+            ca_file: tls.ca_file.clone(),
+            identity: tls
+                .client
+                .as_ref()
+                .map(|client| (client.certificate_file.clone(), client.key_file.clone())),
+        }),
+        username: config.username.clone(),
+        password: config.password.clone(),
+        key_prefix: config.key_prefix.clone(),
+        connect_timeout: config.connect_timeout,
+        request_timeout: config.request_timeout,
+        on_unavailable: match config.on_unavailable {
+            config::OnUnavailable::Hold => OnUnavailable::Hold,
+            config::OnUnavailable::Continue => OnUnavailable::Continue,
+        },
+        window: config.window,
     }
 }
 
@@ -147,7 +179,6 @@ pub(super) async fn stream(
     };
     let metrics = common.metrics.stream(stream.id.as_str(), &label_values());
     let state = common.state.stream(&state_name(stream));
-    let proven = is_proven(&state, stream).await?;
     let receiver = receiver::settings(&stream.receiver, &stream.retry).map_err(wrong)?;
     let receiver =
         Receiver::new(receiver).map_err(|error| wrong(crate::telemetry::chain(&error)))?;
@@ -161,8 +192,7 @@ pub(super) async fn stream(
     let membership = Arc::new(Membership::new(
         config.kafka.session_timeout.unwrap_or(KIP848_SESSION),
     ));
-    let held_since = held_since(&state, stream).await?;
-    let passage = passage_of(stream, proven, &metrics, held_since).map_err(wrong)?;
+    let passage = passage_of(stream, &metrics).map_err(wrong)?;
     let template = stream.dead_letter.topic.clone();
     let parts = StreamParts {
         id: stream.id.shared(),
@@ -274,25 +304,6 @@ fn state_name(stream: &StreamConfig) -> String {
     }
 }
 
-async fn is_proven(state: &StreamState, stream: &StreamConfig) -> Result<bool, StartError> {
-    let under = state.accepted_under().await.map_err(StartError::State)?;
-    Ok(under == Some(stream.fingerprint.0))
-}
-
-/// In shadow mode nothing is accepted, so a hold from before would never be over.
-async fn held_since(
-    state: &StreamState,
-    stream: &StreamConfig,
-) -> Result<Option<passage::HeldSince>, StartError> {
-    match stream.mode {
-        Mode::Shadow => Ok(None),
-        Mode::Live => passage::HeldSince::read(state.clone())
-            .await
-            .map(Some)
-            .map_err(StartError::State),
-    }
-}
-
 /// What a stream consumes, and how.
 pub(super) fn consumer(
     stream: &StreamConfig,
@@ -351,9 +362,7 @@ fn retry(config: &RetryConfig) -> Result<RetryPolicy, String> {
 
 fn passage_of(
     stream: &StreamConfig,
-    proven: bool,
     metrics: &crate::metrics::StreamMetrics,
-    held_since: Option<passage::HeldSince>,
 ) -> Result<passage::Passage, String> {
     let receiver_fault = stream.receiver_error.map_or_else(
         || ReceiverFaultSettings {
@@ -391,15 +400,13 @@ fn passage_of(
         max_event_age: stream.max_event_age,
         max_attempts: stream.retry.max_attempts,
     };
-    let guard = Guard::new(guard, proven);
+    let guard = Guard::new(guard, false);
     Ok(passage::Passage::new(
         stream.id.as_str(),
         policy,
         Gate::new(probes),
         guard,
-        proven,
         metrics.clone(),
-        held_since,
     ))
 }
 

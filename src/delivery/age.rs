@@ -32,6 +32,13 @@ impl HeldTime {
         self.since.get_or_insert(now_ms);
     }
 
+    /// The present hold, or one that nobody knew of, began so early; what lies in it is part of it.
+    pub fn began(&mut self, since_ms: i64) {
+        let since = self.since.map_or(since_ms, |since| since.min(since_ms));
+        self.spans.retain(|(_, ended)| *ended < since);
+        self.since = Some(since);
+    }
+
     /// The hold ends.
     pub fn end(&mut self, now_ms: i64) {
         let Some(since) = self.since.take() else {

@@ -122,6 +122,11 @@ impl<K: Eq + Hash + Clone, T: Eq + Clone> Guard<K, T> {
         }
     }
 
+    /// The state remembers an acceptance under the present configuration after all.
+    pub fn prove(&mut self) {
+        self.proven = true;
+    }
+
     /// The one named by `token` (unique) under `key` is at fault. `suspicious`: see the table. May be
     /// called again for a token that waits already (a probe that was refused again): it counts once.
     /// Tokens pushed out of the waiting row are added to `released`.

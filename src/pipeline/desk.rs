@@ -100,6 +100,8 @@ pub struct Desk {
     settler: JoinSet<()>,
     queue: VecDeque<Seated>,
     preparing: JoinSet<()>,
+    /// Who asks the state what it knows: about the stream, about each new partition.
+    recalling: JoinSet<()>,
     /// Who makes the dead-letter topic of a source topic ready, or has.
     prepared: std::collections::HashMap<Arc<str>, AbortHandle>,
     draining: bool,
@@ -123,6 +125,7 @@ impl Desk {
         let lease = Lease {
             soft: inputs.soft.clone(),
             hard: inputs.hard.clone(),
+            ..Lease::default()
         };
         settler.spawn(settle_in_order(Arc::clone(&stream), lease, waiting, done));
         let guard = Guard::new(inputs.mapping_guard, true);
@@ -138,6 +141,7 @@ impl Desk {
             settler,
             queue: VecDeque::new(),
             preparing: JoinSet::new(),
+            recalling: JoinSet::new(),
             prepared: std::collections::HashMap::new(),
             draining: false,
             paused: 0,
@@ -158,6 +162,9 @@ impl Desk {
     }
 
     async fn work(&mut self) -> Result<(), Broken> {
+        let (stream, lease) = (Arc::clone(&self.stream), self.lease());
+        self.recalling
+            .spawn(async move { stream.recall(&lease).await });
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -294,7 +301,7 @@ impl Desk {
     async fn notice(&mut self, notice: Notice) -> Result<(), Broken> {
         let metrics = &self.stream.parts.metrics;
         match notice {
-            Notice::Assigned(seats) => self.assigned(seats).await,
+            Notice::Assigned(seats) => self.assigned(seats),
             Notice::Revoking(seats) => self.revoking(&seats),
             Notice::Lost(seats) => self.lost(&seats).await?,
             Notice::Committed(list) => {
@@ -360,6 +367,9 @@ impl Desk {
         }
         self.release();
         while self.preparing.try_join_next().is_some() {}
+        while let Some(ended) = self.recalling.try_join_next() {
+            ended.map_err(|error| format!("the state was not asked: {error}"))?;
+        }
         self.show();
         Ok(())
     }

@@ -24,6 +24,8 @@ pub(crate) struct Lease {
     pub(crate) soft: CancellationToken,
     /// Cancelled: abort also what is on the wire.
     pub(crate) hard: CancellationToken,
+    /// Cancelled: the state has said what it knows about the partition; nothing is asked before.
+    pub(crate) taken_over: CancellationToken,
 }
 
 impl Lease {

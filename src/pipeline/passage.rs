@@ -74,18 +74,29 @@ impl Passage {
         policy: DeliveryPolicy,
         gate: Gate<u64>,
         guard: Guard<SubjectKey, u64>,
-        proven: bool,
         metrics: StreamMetrics,
-        held_since: Option<HeldSince>,
     ) -> Self {
         let acceptances = Acceptances::new(&policy.receiver_fault);
-        let reasons = Reasons::new(stream, metrics, held_since);
+        let reasons = Reasons::new(stream, metrics);
         Self {
             policy,
             open: AtomicBool::new(true),
             barred: AtomicBool::new(false),
-            proven: AtomicBool::new(proven),
+            proven: AtomicBool::new(false),
             rules: Mutex::new(Rules::new(gate, guard, acceptances, reasons)),
+        }
+    }
+
+    /// The state was read: whether it remembers an acceptance under the present configuration, and since when the
+    /// stream is held. Nothing passes before.
+    pub(crate) fn recall(&self, proven: bool, held_since: Option<HeldSince>) {
+        let mut rules = self.rules();
+        if proven {
+            self.proven.store(true, Ordering::Release);
+            rules.guard.prove();
+        }
+        if let Some(held_since) = held_since {
+            rules.reasons.recall(held_since);
         }
     }
 

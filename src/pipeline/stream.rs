@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use crate::clock::epoch_ms as now_ms;
 use crate::clock::epoch_seconds;
@@ -14,6 +15,7 @@ use crate::delivery::pacer::Pacer;
 use crate::delivery::{MomentFault, Receiver};
 use crate::detection::DecodeLimits;
 use crate::kafka::client::Trouble;
+use crate::kafka::events::NewSeat;
 use crate::kafka::membership::Membership;
 use crate::kafka::producer::AckedProducer;
 use crate::kafka::room::Room;
@@ -21,12 +23,12 @@ use crate::mapping::{Envelope, Mapping};
 use crate::metrics::{LabelValues, StreamMetrics};
 use crate::set::{Level, Timestamp};
 use crate::signing::{KeyRing, Signer};
-use crate::state::{Decided, Decision, Facts, Flushed, StateError, StreamState};
+use crate::state::{Decided, Decision, Facts, Flushed, Handover, Reply, StateError, StreamState};
 
 use super::journey::{Draft, Lease, LetGo, Outcome};
 use super::operator::OperatorHold;
 use super::outage::{Outage, Waiting};
-use super::passage::Passage;
+use super::passage::{HeldSince, Passage};
 use super::valve::Act;
 use super::wire::Wire;
 
@@ -83,6 +85,8 @@ pub struct Stream {
     pub(super) operator: OperatorHold,
     pub(super) wire: Arc<Wire>,
     pub(super) broken: OnceLock<String>,
+    /// Cancelled: what the state knows about the stream was read.
+    recalled: CancellationToken,
     state_outage: Outage,
     pub(super) letter_outage: Outage,
 }
@@ -102,6 +106,7 @@ impl Stream {
             passage,
             wire,
             broken: OnceLock::new(),
+            recalled: CancellationToken::new(),
             state_outage: Outage::new(
                 HoldReason::StateStore,
                 "the state store fails; the stream is held until it works",
@@ -127,27 +132,87 @@ impl Stream {
         self.passage.probe_soon();
     }
 
-    /// Step *admit*, the question: while the state store is down the stream is held and asks again.
-    pub(super) async fn look_up(&self, draft: &Draft) -> Result<Facts, LetGo> {
+    /// Reads what a process before this one left about the stream as a whole; until it could, nothing is asked and
+    /// nothing sent, and the stream is held.
+    pub(super) async fn recall(&self, lease: &Lease) {
+        let read = || async {
+            let proven = self.parts.state.accepted_under().await? == Some(self.parts.fingerprint);
+            // In shadow mode nothing is accepted, so a hold from before would never be over.
+            let held_since = match self.parts.mode {
+                Mode::Shadow => None,
+                Mode::Live => Some(HeldSince::read(self.parts.state.clone()).await?),
+            };
+            Ok((proven, held_since))
+        };
+        if let Ok((proven, held_since)) = self.ask_until_answered(lease, read(), read).await {
+            self.passage.recall(proven, held_since);
+            self.recalled.cancel();
+        }
+    }
+
+    /// Asks the state about a partition that was assigned. The question is asked when this returns.
+    pub(super) fn ask_about(&self, seat: &NewSeat) -> Reply<Handover> {
+        let state = &self.parts.state;
+        state.assigned(&seat.topic, seat.partition, seat.committed, seat.log_end)
+    }
+
+    /// Waits for the answer, asking again until there is one; then the partition's SETs may ask too.
+    pub(super) async fn take_over(&self, seat: &NewSeat, first: Reply<Handover>, lease: &Lease) {
+        let again = || self.ask_about(seat);
+        let Ok(handover) = self.ask_until_answered(lease, first, again).await else {
+            return;
+        };
+        let (topic, partition) = (&seat.topic, seat.partition);
+        if matches!(handover, Handover::TakenOver | Handover::Recreated) {
+            self.parts.metrics.handovers.inc();
+            tracing::info!(stream = self.id(), %topic, partition, ?handover, "levels and marks of the partition were dropped");
+        }
+        if seat.committed.is_none() {
+            // The group begins here: its own first commit must not look like somebody else's work after a crash. The
+            // order of the state's calls is enough; nobody waits for it.
+            drop(self.parts.state.progress(topic, partition, seat.start));
+        }
+        if lease.wait(self.recalled.cancelled()).await.is_ok() {
+            lease.taken_over.cancel();
+        }
+    }
+
+    /// The state's answer. While it fails the stream is held, and the question is asked again.
+    async fn ask_until_answered<T, F>(
+        &self,
+        lease: &Lease,
+        first: F,
+        again: impl Fn() -> F,
+    ) -> Result<T, LetGo>
+    where
+        F: Future<Output = Result<T, StateError>>,
+    {
         let mut wait = FIRST_RETRY;
         let mut holding = None;
-        let lease = &draft.source.lease;
+        let mut asked = first;
         loop {
-            match lease
-                .wait(self.parts.state.look_up(&draft.question()))
-                .await?
-            {
-                Ok(facts) => {
-                    if facts.other_partition {
-                        self.parts.metrics.spread_subjects.inc();
-                    }
-                    return Ok(facts);
-                }
+            match lease.wait(asked).await? {
+                Ok(answer) => return Ok(answer),
                 Err(error) => holding = Some(self.state_failed(&error, holding)),
             }
             lease.sleep(wait).await?;
             wait = (wait * 2).min(MAX_RETRY);
+            asked = again();
         }
+    }
+
+    /// Step *admit*, the question: while the state store is down the stream is held and asks again.
+    pub(super) async fn look_up(&self, draft: &Draft) -> Result<Facts, LetGo> {
+        let lease = &draft.source.lease;
+        if !lease.taken_over.is_cancelled() {
+            lease.wait(lease.taken_over.cancelled()).await?;
+        }
+        let ask = || self.parts.state.look_up(&draft.question());
+        let facts = self.ask_until_answered(lease, ask(), ask).await?;
+        if facts.other_partition {
+            self.parts.metrics.spread_subjects.inc();
+        }
+        Ok(facts)
     }
 
     /// Counts, logs once, and holds the stream for as long as what is returned lives.

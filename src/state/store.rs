@@ -11,7 +11,8 @@ use std::{
 use super::{
     Backend, Decided, Facts, Flushed, Handover, Question, Reply, StateError, StateStats,
     memory::MemoryStream,
-    redis::{RedisSettings, RedisStore}, sqlite::SqliteStore,
+    redis::{RedisSettings, RedisStore},
+    sqlite::SqliteStore,
 };
 use crate::{clock::epoch_seconds, set::Timestamp};
 

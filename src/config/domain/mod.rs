@@ -192,7 +192,7 @@ pub struct AdminSettings {
 }
 
 /// Where state is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum StateConfig {
     /// One SQLite file (WAL), which survives restarts.
     Sqlite {
@@ -208,6 +208,43 @@ pub enum StateConfig {
         /// At most so many jtis per stream; the oldest is forgotten first.
         max_entries: NonZeroUsize,
     },
+    /// A Redis that all members share.
+    Redis(Box<RedisConfig>),
+}
+
+/// A Redis or Valkey.
+#[derive(Clone, Debug)]
+pub struct RedisConfig {
+    /// Host (IPv6 without brackets) and port of one or more nodes.
+    pub nodes: Vec<(String, u16)>,
+    /// They are nodes of a Redis cluster.
+    pub cluster: bool,
+    /// TLS; [`None`]: plain TCP.
+    pub tls: Option<TlsConfig>,
+    /// User of Redis' ACL; [`None`]: the default user.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<Secret>,
+    /// What our keys begin with; no braces in it.
+    pub key_prefix: String,
+    /// TCP, TLS and log-in have to be done by then.
+    pub connect_timeout: Duration,
+    /// A round trip has to be answered by then.
+    pub request_timeout: Duration,
+    /// What a stream does while there is no answer.
+    pub on_unavailable: OnUnavailable,
+    /// How long a delivered jti is remembered.
+    pub window: Duration,
+}
+
+/// What a stream does while its shared state does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnavailable {
+    /// It is held until there is an answer.
+    Hold,
+    /// It goes on without dedup and without levels.
+    Continue,
 }
 
 /// How the process ends.

@@ -6,6 +6,7 @@
 //! configuration for its hash: secrets are left out.
 
 mod receiver;
+mod state;
 mod stream;
 mod text;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::domain::{GroupProtocol, LogFormat};
 
 pub(crate) use receiver::*;
+pub(crate) use state::*;
 pub(crate) use stream::*;
 pub(crate) use text::*;
 
@@ -198,40 +200,6 @@ impl Default for RawAdmin {
             listen: "127.0.0.1:9464".into(),
             liveness_threshold: "60s".into(),
             token: None,
-        }
-    }
-}
-
-/// Where the memory of what was delivered is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum StateBackend {
-    Sqlite,
-    Memory,
-}
-
-/// Memory of what was delivered.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RawState {
-    /// `sqlite` survives a restart, `memory` does not.
-    pub(crate) backend: StateBackend,
-    /// The SQLite file; its folder must exist. One process per file.
-    pub(crate) path: PathText,
-    /// How long a delivered jti is remembered, and so how old a duplicate can be.
-    pub(crate) window: DurationText,
-    /// With `backend: memory`: at most so many jtis for each stream.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
-    pub(crate) max_entries: u32,
-}
-
-impl Default for RawState {
-    fn default() -> Self {
-        Self {
-            backend: StateBackend::Sqlite,
-            path: "setbridge-state.sqlite".into(),
-            window: "24h".into(),
-            max_entries: 1_000_000,
         }
     }
 }

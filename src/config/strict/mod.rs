@@ -7,6 +7,7 @@ mod kafka;
 mod receiver;
 mod relations;
 mod replay;
+mod state;
 mod stream;
 mod text;
 
@@ -81,7 +82,7 @@ fn assemble(raw: &RawConfig, checker: &mut Checker<'_>) -> Option<Config> {
     let signing = signing(&raw.signing, checker);
     let transmitter = transmitter(&raw.transmitter, checker);
     let admin = admin(&raw.admin, checker);
-    let state = state(&raw.state, checker);
+    let state = state::state(&raw.state, checker);
     let shutdown = shutdown(&raw.shutdown, checker);
     let log = log(&raw.log, checker);
     distinct_ids(&raw.streams, checker);
@@ -217,21 +218,6 @@ fn admin(raw: &RawAdmin, checker: &mut Checker<'_>) -> Option<AdminSettings> {
         listen: listen?,
         liveness_threshold: liveness_threshold?,
         token: text::all(token)?,
-    })
-}
-
-fn state(raw: &RawState, checker: &mut Checker<'_>) -> Option<StateConfig> {
-    let window = text::positive(&raw.window, "/state/window", checker);
-    let max_entries = text::count(raw.max_entries, "/state/max_entries", checker);
-    Some(match raw.backend {
-        StateBackend::Sqlite => StateConfig::Sqlite {
-            path: PathBuf::from(&raw.path.0),
-            window: window?,
-        },
-        StateBackend::Memory => StateConfig::Memory {
-            window: window?,
-            max_entries: max_entries?,
-        },
     })
 }
 

@@ -130,26 +130,9 @@ fn oauth2_auth(
 }
 
 fn tls(raw: &RawTls, at: &str, checker: &mut Checker<'_>) -> Option<TlsConfig> {
-    let path = |text: &PathText| PathBuf::from(&text.0);
-    let client = match (&raw.certificate_file, &raw.key_file) {
-        (None, None) => None,
-        (Some(certificate), Some(key)) => Some(ClientIdentity {
-            certificate_file: path(certificate),
-            key_file: path(key),
-        }),
-        (Some(_), None) => {
-            return checker.wrong(at, "a certificate without its key", "add `key_file`");
-        }
-        (None, Some(_)) => {
-            return checker.wrong(
-                at,
-                "a key without its certificate",
-                "add `certificate_file`",
-            );
-        }
-    };
+    let client = text::identity(&raw.certificate_file, &raw.key_file, at, checker)?;
     Some(TlsConfig {
-        ca_file: raw.ca_file.as_ref().map(path),
+        ca_file: raw.ca_file.as_ref().map(|file| PathBuf::from(&file.0)),
         client,
     })
 }

@@ -17,6 +17,7 @@ const SIDE_TOPICS: [&str; 1] = ["{topic}.{stream}.park"];
 
 pub(super) fn check(config: &Config, raw: &RawConfig, checker: &mut Checker<'_>) {
     times(config, raw, checker);
+    redis_times(config, raw, checker);
     listeners(config, checker);
     for (index, stream) in config.streams.iter().enumerate() {
         let at = child("/streams", index);
@@ -65,6 +66,31 @@ fn times(config: &Config, raw: &RawConfig, checker: &mut Checker<'_>) {
         let session = given.map_or("45s, the default".to_owned(), ToString::to_string);
         let at = "/kafka/max_poll_interval";
         before(at, ("session_timeout", &session), poll_text, checker);
+    }
+}
+
+/// What was decided is written before the drain is over, also when the Redis has to be connected to for it.
+fn redis_times(config: &Config, raw: &RawConfig, checker: &mut Checker<'_>) {
+    let StateConfig::Redis(redis) = &config.state else {
+        return;
+    };
+    let drain: (&str, &dyn Display) = ("drain_deadline", &raw.shutdown.drain_deadline);
+    let given = &raw.state.redis;
+    for (name, text, timeout) in [
+        (
+            "connect_timeout",
+            &given.connect_timeout,
+            redis.connect_timeout,
+        ),
+        (
+            "request_timeout",
+            &given.request_timeout,
+            redis.request_timeout,
+        ),
+    ] {
+        if timeout >= config.shutdown.drain_deadline {
+            before(&child("/state/redis", name), (name, text), drain, checker);
+        }
     }
 }
 

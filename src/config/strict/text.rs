@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::super::domain::Issuer;
+use super::super::domain::{ClientIdentity, Issuer};
 use super::super::load::Files;
-use super::super::raw::{DurationText, RawSecret, SizeText};
+use super::super::raw::{DurationText, PathText, RawSecret, SizeText};
 use super::Checker;
 use crate::secret::Secret;
 
@@ -211,6 +211,28 @@ pub(super) fn token(raw: &RawSecret, at: &str, checker: &mut Checker<'_>) -> Opt
         format!("the token has fewer than {SHORTEST} characters"),
         "make one with `openssl rand -hex 32`",
     )
+}
+
+/// Our certificate and its key for mutual TLS: both or neither.
+pub(super) fn identity(
+    certificate: &Option<PathText>,
+    key: &Option<PathText>,
+    at: &str,
+    checker: &mut Checker<'_>,
+) -> Option<Option<ClientIdentity>> {
+    match (certificate, key) {
+        (None, None) => Some(None),
+        (Some(certificate), Some(key)) => Some(Some(ClientIdentity {
+            certificate_file: PathBuf::from(&certificate.0),
+            key_file: PathBuf::from(&key.0),
+        })),
+        (Some(_), None) => checker.wrong(at, "a certificate without its key", "add `key_file`"),
+        (None, Some(_)) => checker.wrong(
+            at,
+            "a key without its certificate",
+            "add `certificate_file`",
+        ),
+    }
 }
 
 /// A secret that travels in a header: no line ends, nothing invisible.

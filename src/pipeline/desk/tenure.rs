@@ -9,57 +9,40 @@ use super::super::stream::DEAD_LETTERS;
 use super::{Broken, Desk, Settling};
 use crate::config::Mode;
 use crate::kafka::events::{NewSeat, Order, Seat};
-use crate::state::Handover;
+
+use tokio_util::sync::CancellationToken;
 
 impl Desk {
-    pub(super) async fn assigned(&mut self, seats: Vec<NewSeat>) {
-        for seat in seats {
-            self.stream.parts.metrics.rebalances.inc("assigned");
-            tracing::info!(stream = self.stream.id(), topic = %seat.topic, partition = seat.partition, committed = seat.committed, "partition assigned");
-            self.take_over(&seat).await;
-            if self.stream.parts.mode == Mode::Live && !self.prepared.contains_key(&seat.topic) {
-                self.prepare(Arc::clone(&seat.topic));
-            }
-            let lease = Lease {
-                soft: self.inputs.soft.child_token(),
-                hard: self.inputs.hard.child_token(),
-            };
-            self.places.insert(seat.seat, Place::new(&seat, lease));
+    /// A lease that ends with the process.
+    pub(super) fn lease(&self) -> Lease {
+        Lease {
+            soft: self.inputs.soft.child_token(),
+            hard: self.inputs.hard.child_token(),
+            taken_over: CancellationToken::new(),
         }
     }
 
-    /// Levels and marks of a partition are valid only for who decided last about it.
-    pub(super) async fn take_over(&self, seat: &NewSeat) {
-        let mut wait = Duration::from_millis(100);
-        let mut holding = None;
-        loop {
-            let state = &self.stream.parts.state;
-            match state
-                .assigned(&seat.topic, seat.partition, seat.committed, seat.log_end)
-                .await
-            {
-                Ok(handover) => {
-                    if matches!(handover, Handover::TakenOver | Handover::Recreated) {
-                        self.stream.parts.metrics.handovers.inc();
-                        tracing::info!(stream = self.stream.id(), topic = %seat.topic, partition = seat.partition, ?handover, "levels and marks of the partition were dropped");
-                    }
-                    if seat.committed.is_none() {
-                        // The group begins here: its own first commit must not look like somebody else's work after
-                        // a crash. The order of the state's calls is enough; nobody waits for it.
-                        drop(state.progress(&seat.topic, seat.partition, seat.start));
-                    }
-                    return;
-                }
-                Err(error) => holding = Some(self.stream.state_failed(&error, holding)),
+    pub(super) fn assigned(&mut self, seats: Vec<NewSeat>) {
+        for seat in seats {
+            self.stream.parts.metrics.rebalances.inc("assigned");
+            tracing::info!(stream = self.stream.id(), topic = %seat.topic, partition = seat.partition, committed = seat.committed, "partition assigned");
+            if self.stream.parts.mode == Mode::Live && !self.prepared.contains_key(&seat.topic) {
+                self.prepare(Arc::clone(&seat.topic));
             }
-            if self.stream.broken().is_some() {
-                return;
-            }
-            tokio::select! {
-                () = self.inputs.soft.cancelled() => return,
-                () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(5)),
-            }
+            let lease = self.lease();
+            self.places
+                .insert(seat.seat, Place::new(&seat, lease.clone()));
+            self.take_over(seat, lease);
         }
+    }
+
+    /// Levels and marks of a partition are valid only for who decided last about it. The state is asked now, before
+    /// anything else about the partition; nobody waits here for its answer, for it may take as long as an outage.
+    fn take_over(&mut self, seat: NewSeat, lease: Lease) {
+        let stream = Arc::clone(&self.stream);
+        let first = stream.ask_about(&seat);
+        self.recalling
+            .spawn(async move { stream.take_over(&seat, first, &lease).await });
     }
 
     /// The dead-letter topic is made ready before it is needed; until it is, or until the last partition of its source
@@ -179,6 +162,8 @@ impl Desk {
             // Its hold, if there is one, goes with it.
             preparing.abort();
         }
+        let state = &self.stream.parts.state;
+        state.released(&place.topic, place.partition);
         let (freed, uncommitted) = place.remains();
         self.free(freed);
         self.stream.parts.room.acknowledged(uncommitted);
@@ -193,6 +178,7 @@ impl Desk {
         let moved: Vec<(Seat, Arc<str>, i32, i64)> = self
             .places
             .iter_mut()
+            .filter(|(_, p)| p.lease.taken_over.is_cancelled())
             .filter_map(|(seat, p)| {
                 let next = p.take_storable()?;
                 p.flushing += 1;

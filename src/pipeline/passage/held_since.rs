@@ -104,7 +104,9 @@ mod tests {
         let metrics = Metrics::new().expect("metrics");
         let held_since = HeldSince::read(state.clone()).await.expect("read");
         let metrics = metrics.stream("s", &label_values());
-        Reasons::new("s", metrics, Some(held_since))
+        let mut reasons = Reasons::new("s", metrics);
+        reasons.recall(held_since);
+        reasons
     }
 
     async fn kept(state: &StreamState) -> Option<i64> {

@@ -22,28 +22,37 @@ pub(super) struct Reasons {
     held: HeldTime,
     /// A hold from before the start is counted until the first acceptance.
     from_before: bool,
-    /// [`None`]: nothing is ever accepted (shadow mode), so nothing would clear it.
+    /// [`None`]: not read yet, or nothing is ever accepted (shadow mode), so nothing would clear it.
     held_since: Option<HeldSince>,
 }
 
 impl Reasons {
-    pub(super) fn new(stream: &str, metrics: StreamMetrics, held_since: Option<HeldSince>) -> Self {
-        let mut held = HeldTime::default();
-        let kept = held_since.as_ref().and_then(HeldSince::kept);
-        if let Some(since) = kept {
-            // Not ahead of a clock that was set back meanwhile.
-            held.begin(since.min(now_ms()));
-        }
+    pub(super) fn new(stream: &str, metrics: StreamMetrics) -> Self {
         Self {
             stream: stream.to_owned(),
             metrics,
             shown: BTreeSet::new(),
             published: BTreeSet::new(),
             since: HashMap::new(),
-            held,
-            from_before: kept.is_some(),
-            held_since,
+            held: HeldTime::default(),
+            from_before: false,
+            held_since: None,
         }
+    }
+
+    /// The state was read: what a process before this one knew of the hold.
+    pub(super) fn recall(&mut self, mut held_since: HeldSince) {
+        let now = now_ms();
+        match held_since.kept() {
+            Some(since) => {
+                // Not ahead of a clock that was set back meanwhile.
+                self.held.began(since.min(now));
+                self.from_before = true;
+            }
+            None if !self.published.is_empty() => held_since.begin(now),
+            None => {}
+        }
+        self.held_since = Some(held_since);
     }
 
     pub(super) fn show(&mut self, reason: HoldReason) {

@@ -158,7 +158,11 @@ impl Link {
         }
         answers
             .into_iter()
-            .map(|answer| answer.extract_error().map_err(|error| trouble::of(error, &at)))
+            .map(|answer| {
+                answer
+                    .extract_error()
+                    .map_err(|error| trouble::of(error, &at))
+            })
             .collect()
     }
 
@@ -310,7 +314,10 @@ impl Server {
             tracing::warn!(at, policy = %self.maxmemory_policy, "this Redis throws keys away when its memory is full, and jtis, levels and marks with them: set maxmemory-policy noeviction");
         }
         if !self.run_id.is_empty() && !self.aof_enabled {
-            tracing::warn!(at, "this Redis has no append-only file: after a restart it has lost what was accepted since its last snapshot. Set appendonly yes");
+            tracing::warn!(
+                at,
+                "this Redis has no append-only file: after a restart it has lost what was accepted since its last snapshot. Set appendonly yes"
+            );
         }
     }
 }

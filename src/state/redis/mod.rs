@@ -140,10 +140,7 @@ impl RedisStore {
 }
 
 /// The life of the thread: a task for each stream, until the state is closed or nobody is left.
-async fn run(
-    common: Arc<Common>,
-    mut opened: UnboundedReceiver<Opened>,
-) -> Result<(), StateError> {
+async fn run(common: Arc<Common>, mut opened: UnboundedReceiver<Opened>) -> Result<(), StateError> {
     let mut writers = JoinSet::new();
     let mut outcome = Ok(());
     let mut may_come = true;

@@ -77,6 +77,7 @@ impl Places {
 
     pub(super) fn held(&self) -> Vec<(Place, Held)> {
         let each = self.0.iter();
-        each.map(|(place, held)| (Arc::clone(place), *held)).collect()
+        each.map(|(place, held)| (Arc::clone(place), *held))
+            .collect()
     }
 }

@@ -189,13 +189,7 @@ fn read(keys: &Keys, field: &str) -> Cmd {
     get
 }
 
-fn remember(
-    decided: &Decided,
-    link: &Link,
-    keys: &Keys,
-    places: &Places,
-    window: Duration,
-) -> Cmd {
+fn remember(decided: &Decided, link: &Link, keys: &Keys, places: &Places, window: Duration) -> Cmd {
     let question = &decided.question;
     let (jti, subject) = (keys.jti(question.jti), keys.subject(question.subject));
     let tenures = keys.tenures();
@@ -209,12 +203,18 @@ fn remember(
     epochs(&mut call, places, &place);
     call.arg(text::position(decided.position));
     call.arg(text::offset(decided.position.offset));
+    let replayed = matches!(decided.decision, Decision::Replayed { .. });
     match decided.decision {
-        Decision::Accepted { level, event_time } => call
-            .arg(window.as_millis().max(1).min(u128::from(u32::MAX) * 1000) as u64)
+        Decision::Accepted { level, event_time } | Decision::Replayed { level, event_time } => call
+            .arg(
+                u64::try_from(window.as_millis())
+                    .unwrap_or(u64::MAX >> 12)
+                    .max(1),
+            )
             .arg(question.event.as_str())
-            .arg(text::accepted(event_time, level)),
-        Decision::Final => call.arg("").arg("").arg(""),
+            .arg(text::accepted(event_time, level))
+            .arg(i64::from(replayed)),
+        Decision::Final => call.arg("").arg("").arg("").arg(0),
     };
     call
 }

@@ -141,7 +141,10 @@ impl Writer {
                 steps.push_back(step);
             }
         }
-        let refused = self.sick.as_ref().filter(|sick| Instant::now() < sick.until);
+        let refused = self
+            .sick
+            .as_ref()
+            .filter(|sick| Instant::now() < sick.until);
         let done = match refused {
             Some(sick) => Err((sick.error.clone(), false)),
             None => self.work_off(&mut steps).await.map_err(|e| (e, true)),
@@ -273,7 +276,9 @@ impl Writer {
                 .iter()
                 .map(|(place, held)| {
                     let mut call = link.call(Script::Resume, &[&self.keys.tenures()]);
-                    call.arg(&**place).arg(held.marks_epoch).arg(held.levels_epoch);
+                    call.arg(&**place)
+                        .arg(held.marks_epoch)
+                        .arg(held.levels_epoch);
                     call.arg(held.settled.map_or_else(|| "-".to_owned(), text::offset));
                     call
                 })
@@ -301,7 +306,10 @@ impl Writer {
         }
         if is_new {
             self.link = None;
-            let pause = self.sick.as_ref().map_or(FIRST_PAUSE, |sick| sick.pause * 2);
+            let pause = self
+                .sick
+                .as_ref()
+                .map_or(FIRST_PAUSE, |sick| sick.pause * 2);
             let pause = pause.min(LONGEST_PAUSE);
             self.sick = Some(Sick {
                 error: error.clone(),

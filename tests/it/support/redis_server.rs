@@ -82,7 +82,9 @@ impl RedisServer {
             let ended = self.tied.as_mut().and_then(|child| child.try_wait().ok());
             if ended.flatten().is_some() || Instant::now() > until {
                 let log = fs::read_to_string(self.log()).unwrap_or_default();
-                panic!("redis-server does not start (scripts/setup.sh --redis installs it):\n{log}");
+                panic!(
+                    "redis-server does not start (scripts/setup.sh --redis installs it):\n{log}"
+                );
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -1,8 +1,9 @@
 -- KEYS jti, subject, tenures [, other subject].
 -- ARGV place, marks epoch and levels epoch of our assignment ('' each: none yet), position, offset,
---      window in ms ('' unless accepted), event type, what was accepted.
+--      window in ms ('' unless accepted), event type, what was accepted, '1' when it was replayed.
 -- Answers 1; 0 when the partition has had another owner since, so that only the jti was noted.
-local place, offset, window = ARGV[1], ARGV[5], ARGV[6]
+local place, position, offset, window = ARGV[1], ARGV[4], ARGV[5], ARGV[6]
+local event, accepted, replayed = ARGV[7], ARGV[8], ARGV[9] == '1'
 if window ~= '' then redis.call('SET', KEYS[1], '', 'PX', window) end
 local next_offset, newest, marks, levels
 local tenure = redis.call('HGET', KEYS[3], place)
@@ -13,33 +14,51 @@ else
   next_offset, newest, marks, levels = '-', '-', ARGV[2], ARGV[3]
   if marks == '' then marks, levels = '0', '0' end
 end
-if not tenure or newest == '-' or newest < offset then
-  redis.call('HSET', KEYS[3], place, next_offset .. ' ' .. offset .. ' ' .. marks .. ' ' .. levels)
+local is_newest = not replayed and (newest == '-' or newest < offset)
+if is_newest then newest = offset end
+if is_newest or not tenure then
+  redis.call('HSET', KEYS[3], place, next_offset .. ' ' .. newest .. ' ' .. marks .. ' ' .. levels)
 end
-local function move_mark(subject)
+-- The last accepted of an event type: when, and as it is written; nothing when its epoch is over.
+local function last(subject, field)
+  local there = redis.call('HGET', subject, field)
+  if not there then return nil end
+  local epoch, from, time = string.match(there, '^(%S+) (%S+) (%S+)')
+  local of = redis.call('HGET', KEYS[3], from)
+  if of and epoch == string.match(of, '(%S+)$') then return tonumber(time), there end
+end
+local function mark(subject)
   local there = redis.call('HGET', subject, 'm:' .. place)
   if there then
-    local epoch, position = string.match(there, '^(%S+) (%S+)$')
-    if epoch == marks and position >= ARGV[4] then return false end
+    local epoch, at = string.match(there, '^(%S+) (%S+)$')
+    if epoch == marks then return at end
   end
-  redis.call('HSET', subject, 'm:' .. place, marks .. ' ' .. ARGV[4])
+end
+local function move_mark(subject)
+  local there = mark(subject)
+  if there and there >= position then return false end
+  redis.call('HSET', subject, 'm:' .. place, marks .. ' ' .. position)
   return true
 end
-local moved = move_mark(KEYS[2])
-if KEYS[4] then move_mark(KEYS[4]) end
-if window == '' or not moved then return 1 end
+local is_last
+if replayed then
+  local known, time = last(KEYS[2], 'l:' .. event), tonumber(string.match(accepted, '^%S+'))
+  local there = mark(KEYS[2])
+  is_last = not known or known < time or (known == time and not (there and there > position))
+else
+  is_last = move_mark(KEYS[2])
+  if KEYS[4] then move_mark(KEYS[4]) end
+end
+if window == '' or not is_last then return 1 end
 if KEYS[4] then
-  local facts = redis.call('HGETALL', KEYS[2])
-  for i = 1, #facts, 2 do
-    if string.sub(facts[i], 1, 2) == 'l:' then
-      redis.call('HDEL', KEYS[2], facts[i])
-      local epoch, from = string.match(facts[i + 1], '^(%S+) (%S+)')
-      local of = redis.call('HGET', KEYS[3], from)
-      if of and epoch == string.match(of, '(%S+)$') then
-        redis.call('HSET', KEYS[4], facts[i], facts[i + 1])
-      end
+  for _, field in ipairs(redis.call('HKEYS', KEYS[2])) do
+    if string.sub(field, 1, 2) == 'l:' then
+      local time, written = last(KEYS[2], field)
+      redis.call('HDEL', KEYS[2], field)
+      local there = replayed and last(KEYS[4], field)
+      if time and not (there and there > time) then redis.call('HSET', KEYS[4], field, written) end
     end
   end
 end
-redis.call('HSET', KEYS[2], 'l:' .. ARGV[7], levels .. ' ' .. place .. ' ' .. ARGV[8])
+redis.call('HSET', KEYS[2], 'l:' .. event, levels .. ' ' .. place .. ' ' .. accepted)
 return 1
