@@ -5,16 +5,18 @@
 #
 #   scripts/setup.sh           to build
 #   scripts/setup.sh --java    also Java 17 or later and Maven, for `make kafka` (tests only)
+#   scripts/setup.sh --redis   also redis-server, for the tests of the shared state
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
-java=false
+java=false redis=false
 case ${1-} in
 '') ;;
 --java) java=true ;;
-*) fail 64 "usage: scripts/setup.sh [--java]" ;;
+--redis) redis=true ;;
+*) fail 64 "usage: scripts/setup.sh [--java|--redis]" ;;
 esac
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -37,6 +39,10 @@ if $java; then
     major=$(java_major)
     [ "${major:-0}" -ge 17 ] || missing+=(default-jre-headless)
     has mvn || missing+=(maven)
+fi
+if $redis; then
+    # redis-tools, which comes with it, has redis-cli.
+    { has redis-server && has redis-cli; } || missing+=(redis-server)
 fi
 if [ ${#missing[@]} -gt 0 ]; then
     apt_install "${missing[@]}"

@@ -3,7 +3,8 @@
 #
 # The broker tests run on librdkafka's mock cluster and on an Apache Kafka: KAFKA_BOOTSTRAP when set, else target/kafka
 # (`make kafka`), which this script tries to put there. Where neither can be had the mock cluster is all, and the last lines
-# say so; with SETBRIDGE_REQUIRE_KAFKA=1 that is a failure.
+# say so; with SETBRIDGE_REQUIRE_KAFKA=1 that is a failure. The tests of the shared state start redis-server, which is
+# installed when it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
@@ -11,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 required() { case ${SETBRIDGE_REQUIRE_KAFKA-} in '' | 0) return 1 ;; esac; }
 
-scripts/setup.sh
+scripts/setup.sh --redis
 report=$PWD/target/tmp/brokers-used.txt
 mkdir -p target/tmp
 : >"$report"

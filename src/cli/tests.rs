@@ -61,7 +61,7 @@ fn check_shows_every_mistake_of_every_file() {
         err,
         format!(
             "{bad}:15:12: state.backend: \"memroy\" is not known here\n    mend: did you mean \
-             `memory`? Known: sqlite, memory\n\
+             `memory`? Known: sqlite, memory, redis\n\
              {bad}:16:3: state.widow: unknown key\n    mend: did you mean `window`?\n\
              {bad}: 2 mistakes\n\
              /nowhere/x.yaml:1:1: cannot read the file: No such file or directory (os error 2)\n    \

@@ -2,7 +2,6 @@
 
 mod model;
 #[path = "../../tests/it/support/redis_server.rs"]
-#[expect(dead_code, reason = "the tests over the wire use the rest")]
 mod redis_server;
 
 use std::{

@@ -34,6 +34,7 @@ mod proxies;
 mod purity;
 mod reader;
 mod receiver_errors;
+mod redis_faults;
 mod retries;
 mod security;
 mod state_faults;

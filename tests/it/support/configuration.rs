@@ -11,6 +11,7 @@ use setbridge::signing::{KeyRing, KeySource};
 use tempfile::TempDir;
 
 use super::fresh;
+use super::redis_server::RedisServer;
 use super::wire::{Message, Wire};
 
 /// `iss` of every SET, as it is registered at every receiver.
@@ -118,6 +119,22 @@ impl Configuration {
     pub(crate) fn sqlite(self) -> Configuration {
         let path = self.folder().join("state.sqlite").display().to_string();
         self.set("state", json!({"backend": "sqlite", "path": path}))
+    }
+
+    /// Keeps the state in this Redis, under keys that no other test uses. Clones share them.
+    pub(crate) fn redis(self, server: &RedisServer) -> Configuration {
+        self.set(
+            "state",
+            json!({
+                "backend": "redis",
+                "redis": {
+                    "urls": [server.url()],
+                    "key_prefix": format!("{}:", fresh("test")),
+                    "connect_timeout": "500ms",
+                    "request_timeout": "500ms",
+                },
+            }),
+        )
     }
 
     /// The public half of `signing.pem`, as a receiver would have fetched it.

@@ -10,6 +10,7 @@ use super::broker::{Broker, apache};
 use super::configuration::{Configuration, receiver};
 use super::fresh;
 use super::receipts::dead_letters;
+use super::redis_server::RedisServer;
 use super::wire::{Message, Seen, Wire};
 
 /// The id of the stream.
@@ -61,6 +62,12 @@ impl OneStream {
     /// The same with its state in a file.
     pub(crate) fn sqlite(mut self) -> OneStream {
         self.configuration = self.configuration.sqlite();
+        self
+    }
+
+    /// The same with its state in this Redis.
+    pub(crate) fn redis(mut self, server: &RedisServer) -> OneStream {
+        self.configuration = self.configuration.redis(server);
         self
     }
 

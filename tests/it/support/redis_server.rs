@@ -24,6 +24,10 @@ pub(crate) struct RedisServer {
     tied: Option<Child>,
 }
 
+#[allow(
+    dead_code,
+    reason = "each test binary that has this file uses its part"
+)]
 impl RedisServer {
     /// One that all tests of this binary share, each with a key prefix of its own.
     pub(crate) fn shared() -> &'static RedisServer {

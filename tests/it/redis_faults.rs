@@ -1,0 +1,83 @@
+//! State in a real Redis that stops, pauses, is not there yet: the stream is held, nothing is lost, nothing is sent twice.
+
+use setbridge::okta::simulator::Received;
+
+use crate::support::broker::brokers;
+use crate::support::configuration::{record, risk, user};
+use crate::support::numbered::{all_taken, assert_whole_and_in_order, wave};
+use crate::support::one_stream::OneStream;
+use crate::support::redis_server::RedisServer;
+
+fn previous_level(received: &Received) -> String {
+    let (_, event) = received.event().expect("one event");
+    event["previous_level"]
+        .as_str()
+        .expect("a level")
+        .to_owned()
+}
+
+#[tokio::test]
+async fn levels_and_jtis_outlive_a_process_without_a_file() {
+    let server = RedisServer::shared();
+    for broker in brokers() {
+        let one = OneStream::on(&broker, 1).await.redis(server);
+        let mut bridge = one.start().await;
+        one.produce([record(&risk("1", &user(1), "low"))]).await;
+        one.all_committed(1).await;
+        bridge.crash().await;
+        let mut again = one.start().await;
+        one.produce([
+            record(&risk("1", &user(1), "low")),
+            record(&risk("2", &user(1), "high")),
+        ])
+        .await;
+        again.outcomes("okta", "duplicate", 1).await;
+        one.all_committed(3).await;
+        one.org.log(|log| {
+            let levels: Vec<_> = log.received.iter().map(previous_level).collect();
+            assert_eq!(levels, ["none", "low"], "{}", one.name);
+        });
+        again.drain().await;
+    }
+}
+
+/// Not there at the start, killed with work in flight, paused for longer than the time-out.
+#[tokio::test]
+async fn a_stream_is_held_while_redis_is_away_and_nothing_comes_twice() {
+    for broker in brokers() {
+        let mut server = RedisServer::prepare(&[]);
+        let one = OneStream::on(&broker, 2).await.redis(&server);
+        let mut bridge = one.start().await;
+        bridge.held("okta", Some("state_store")).await;
+        one.produce(wave(4, 0..5)).await;
+        assert_eq!(bridge.get("/readyz").await.0, 200);
+        assert_eq!(
+            one.org.tally().requests,
+            0,
+            "nobody knows what was sent before"
+        );
+        server.start_again();
+        all_taken(&one.org, 20, || bridge.log_text()).await;
+        bridge.held("okta", None).await;
+        one.all_committed(20).await;
+
+        server.kill();
+        one.produce(wave(4, 5..10)).await;
+        bridge.held("okta", Some("state_store")).await;
+        server.start_again();
+        all_taken(&one.org, 40, || bridge.log_text()).await;
+        bridge.held("okta", None).await;
+        one.all_committed(40).await;
+
+        server.pause();
+        one.produce(wave(4, 10..15)).await;
+        bridge.held("okta", Some("state_store")).await;
+        server.go_on();
+        all_taken(&one.org, 60, || bridge.log_text()).await;
+        bridge.held("okta", None).await;
+        one.all_committed(60).await;
+        assert_whole_and_in_order(&one.org, 4, 15);
+        assert_eq!(one.org.tally().repeats, 0, "{}", one.name);
+        bridge.drain().await;
+    }
+}
