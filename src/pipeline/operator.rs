@@ -137,7 +137,7 @@ mod tests {
         let metrics = Metrics::new().expect("metrics");
         let metrics = metrics.stream("s", &label_values());
         let guard = Guard::new(GuardSettings::refusals(), true);
-        Passage::new("s", policy, Gate::new(retry), guard, true, metrics, None)
+        Passage::new("s", policy, Gate::new(retry), guard, metrics)
     }
 
     fn is_held(passage: &Passage) -> bool {
