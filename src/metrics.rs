@@ -203,7 +203,7 @@ impl Metrics {
             holds: i.counter("setbridge_stream_holds_total", "Times that the stream was held, by reason.", by_reason)?,
             oldest_unsettled: i.float_gauge("setbridge_oldest_unsettled_seconds", "Time since the oldest unsettled record was read.", stream)?,
             unsettled: i.gauge("setbridge_unsettled_sets", "SETs without a final outcome.", stream)?,
-            unsettled_bytes: i.gauge("setbridge_unsettled_bytes", "Bytes of the records behind them.", stream)?,
+            unsettled_bytes: i.gauge("setbridge_unsettled_bytes", "Bytes of the records behind them, and of the texts in their SETs.", stream)?,
             uncommitted: i.gauge("setbridge_uncommitted_records", "Records past the last acknowledged commit.", stream)?,
             in_flight: i.gauge("setbridge_requests_in_flight", "Requests that wait for an answer.", stream)?,
             limits: i.gauge("setbridge_limit", "The configured limits, by name.", &["stream", "limit"])?,

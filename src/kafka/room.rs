@@ -2,8 +2,8 @@
 //!
 //! Only counts; it never decides what to do about being full: the poller pauses its partitions.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 
 /// The limits of one stream.
@@ -11,7 +11,7 @@ use std::thread::Thread;
 pub struct RoomLimits {
     /// SETs (and records not yet expanded) without a final outcome.
     pub max_unsettled: usize,
-    /// Bytes of the records that those came from.
+    /// Bytes of the records that those came from, and again of the texts in the SETs made of them.
     pub max_unsettled_bytes: usize,
     /// Records received past the last commit that the broker acknowledged.
     pub max_uncommitted: usize,
@@ -24,6 +24,7 @@ pub struct Room {
     unexpanded: AtomicUsize,
     sets: AtomicUsize,
     bytes: AtomicUsize,
+    texts: AtomicUsize,
     uncommitted: AtomicUsize,
     /// One record at a time may come in beyond the limits: nothing else can show that the mapping is good again.
     probing: AtomicBool,
@@ -40,6 +41,7 @@ impl Room {
             unexpanded: AtomicUsize::new(0),
             sets: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            texts: AtomicUsize::new(0),
             uncommitted: AtomicUsize::new(0),
             probing: AtomicBool::new(false),
             poller_waits: AtomicBool::new(false),
@@ -65,6 +67,16 @@ impl Room {
         self.sets.fetch_add(sets, Ordering::Relaxed);
     }
 
+    /// A SET with so many bytes of text was made; it counts until what is returned is dropped with it.
+    #[must_use]
+    pub fn keep(self: &Arc<Self>, bytes: usize) -> Kept {
+        self.texts.fetch_add(bytes, Ordering::Relaxed);
+        Kept {
+            room: Arc::clone(self),
+            bytes,
+        }
+    }
+
     /// So many records less that wait to be expanded, so many SETs and bytes less: outcomes are final, or the partition
     /// is gone.
     pub fn leave(&self, records: usize, sets: usize, bytes: usize) {
@@ -86,10 +98,10 @@ impl Room {
         self.sets.load(Ordering::Relaxed) + self.unexpanded.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the records without a final outcome.
+    /// Bytes of the records without a final outcome, and of the texts in their SETs.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed) + self.texts.load(Ordering::Relaxed)
     }
 
     /// Records past the last acknowledged commit.
@@ -120,10 +132,12 @@ impl Room {
     }
 
     /// Whether one more SET of a record under expansion may be made. Records that wait to be expanded do not count here:
-    /// a room full of them is left only by expanding them. So SETs and records together are twice the limit at most.
+    /// a room full of them is left only by expanding them. So SETs and records together are twice the limit at most, by
+    /// number and by bytes.
     #[must_use]
     pub fn has_space_for_a_set(&self) -> bool {
         self.sets.load(Ordering::Relaxed) < self.limits.max_unsettled
+            && self.texts.load(Ordering::Relaxed) < self.limits.max_unsettled_bytes
     }
 
     fn is_below(&self, part: usize, of: usize) -> bool {
@@ -157,6 +171,20 @@ impl Room {
     }
 }
 
+/// The texts of one SET, in the room.
+#[derive(Debug)]
+pub struct Kept {
+    room: Arc<Room>,
+    bytes: usize,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.room.texts.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.room.wake_poller();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +214,13 @@ mod tests {
         let by_bytes = room();
         by_bytes.enter(1000);
         assert!(!by_bytes.has_space());
+
+        let by_texts = Arc::new(room());
+        let kept = [400, 600].map(|bytes| by_texts.keep(bytes));
+        assert!(!by_texts.has_space_for_a_set() && !by_texts.has_space());
+        assert_eq!(by_texts.bytes(), 1000);
+        drop(kept);
+        assert!(by_texts.has_space_for_a_set() && by_texts.has_ample_space());
 
         let by_commits = room();
         for _ in 0..100 {

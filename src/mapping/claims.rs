@@ -28,6 +28,8 @@ pub struct Claims {
     pub txn: Option<String>,
     /// What it shares with the other SETs of its detection; a `txn` can be derived from it.
     pub(super) prefix: JtiPrefix,
+    /// See [`Claims::text_bytes`].
+    pub(super) text_bytes: usize,
 }
 
 impl fmt::Debug for Claims {
@@ -50,6 +52,13 @@ pub struct Envelope {
 }
 
 impl Claims {
+    /// What its texts cost to keep, in bytes: subject, reasons, `txn`, detection key. A detection's text can be in each of
+    /// its SETs, so the record's size says nothing about it.
+    #[must_use]
+    pub const fn text_bytes(&self) -> usize {
+        self.text_bytes
+    }
+
     /// When it happened.
     #[must_use]
     pub const fn event_time(&self) -> Timestamp {

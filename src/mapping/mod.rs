@@ -50,7 +50,9 @@ mod claims;
 mod compile;
 mod error;
 mod expr;
+mod limits;
 mod looks;
+mod made;
 mod path;
 mod rule;
 mod spec;
@@ -65,21 +67,20 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use self::made::Made;
 use crate::detection::{Detection, Needs};
 use crate::record::Record;
 use crate::set::Timestamp;
 
 pub use claims::{Claims, Envelope};
 pub use error::{MapError, MapReason};
+pub use limits::{MAX_SETS, MAX_SETS_BYTES, MAX_TEXT_BYTES};
 pub use trace::{RuleTrace, RuleVerdict};
 
 pub use spec::{
     Apply, BandSpec, BandsSpec, ExprSpec, LookupSpec, MappingSpec, RecordPart, RuleSpec,
     ScalarSpec, SubjectSpec, TimeUnit, Unmatched, ValueSpec,
 };
-
-/// Most SETs that one rule makes of one detection.
-pub const MAX_SETS: usize = 10_000;
 
 /// A mistake in a mapping, with the place and the mend.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -204,7 +205,7 @@ impl Mapping {
 
     /// Asks the rules in order, tells `saw` what each came to, and stops where one has the last word.
     fn walk(&self, input: &MapInput<'_>, mut saw: impl FnMut(&rule::Rule, RuleVerdict)) -> Mapped {
-        let mut sets = Vec::new();
+        let mut sets = Made::default();
         let mut filtered = FilterReason::NoRule;
         for rule in &self.rules {
             match rule.matches(input) {
@@ -239,7 +240,7 @@ impl Mapping {
             }
         }
         match (sets.is_empty(), filtered, self.on_no_rule) {
-            (false, _, _) => Mapped::Sets(sets),
+            (false, _, _) => Mapped::Sets(sets.into_results()),
             (true, FilterReason::NoRule, Unmatched::DeadLetter) => {
                 Mapped::Sets(vec![Err(MapError::no_rule(&self.no_rule))])
             }

@@ -4,8 +4,8 @@
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
-use super::MAX_SETS;
 use super::error::{Fault, MapReason};
+use super::limits::{MAX_PATH_BYTES, MAX_PATH_DEPTH, MAX_SETS};
 
 /// A compiled path.
 #[derive(Debug)]
@@ -35,6 +35,14 @@ impl Path {
     /// What is wrong, and the mend.
     pub(super) fn compile(text: &str) -> Result<Self, (String, String)> {
         let text = text.trim();
+        if text.len() > MAX_PATH_BYTES || depth(text) > MAX_PATH_DEPTH {
+            return Err((
+                format!(
+                    "this JSONPath is longer than {MAX_PATH_BYTES} bytes or has brackets more than {MAX_PATH_DEPTH} deep"
+                ),
+                "name the members on the way, and leave the choice to rules with `when`".to_owned(),
+            ));
+        }
         let from_node = text.starts_with('@');
         let query = if from_node {
             text.replacen('@', "$", 1)
@@ -78,6 +86,11 @@ impl Path {
     /// The text of the path, for messages.
     pub(super) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it looks at every descendant of where it begins (`..`).
+    pub(super) fn searches(&self) -> bool {
+        descents(&self.text) > 0
     }
 
     /// Whether it begins at the node of `each`.
@@ -205,6 +218,20 @@ fn descents(query: &str) -> usize {
         previous = c;
     }
     count
+}
+
+/// How deep brackets nest outside of quotes.
+fn depth(query: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for c in unquoted(query) {
+        match c {
+            '[' | '(' => depth += 1,
+            ']' | ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 /// How many queries there are that begin at the root: the path itself, and those in its filters.

@@ -8,11 +8,13 @@ use serde_json::Value;
 use super::claims::Claims;
 use super::error::{Fault, MapError, MapReason};
 use super::expr::{Expr, Scope, text_of};
+use super::limits::MAX_TEXT_BYTES;
+use super::made::Made;
 use super::path::Path;
 use super::spec::TimeUnit;
 use super::subject::SubjectExpr;
 use super::when::When;
-use super::{MAX_SETS, MapInput, time};
+use super::{MapInput, time};
 use crate::set::{
     EventType, Field, FieldKind, FieldValue, FieldValues, InitiatingEntity, JtiPrefix, Level,
     Reason, SecurityEvent, SimpleSubject, Subject, Timestamp,
@@ -66,15 +68,11 @@ impl Rule {
     }
 
     /// Adds the SETs of this rule; `false` when there is nobody to report.
-    pub(super) fn map(
-        &self,
-        input: &MapInput<'_>,
-        sets: &mut Vec<Result<Claims, MapError>>,
-    ) -> bool {
+    pub(super) fn map(&self, input: &MapInput<'_>, sets: &mut Made) -> bool {
         let Some(event) = &self.event else {
             return false;
         };
-        let before = sets.len();
+        let (before, mark) = (sets.len(), sets.mark());
         let detection = &input.detection.json;
         let nodes = match &event.each {
             None => Ok(vec![detection]),
@@ -83,14 +81,12 @@ impl Rule {
         match nodes {
             Err(fault) => sets.push(Err(self.error("each", fault))),
             Ok(nodes) => {
+                let whole = event.id.is_empty().then(|| sha256(&input.detection.raw));
                 for node in nodes.into_iter().filter(|node| !node.is_null()) {
-                    self.map_node(event, input, node, sets);
-                    if sets.len() - before > MAX_SETS {
-                        let text = format!("more than {MAX_SETS} SETs from one detection");
-                        sets.truncate(before);
-                        sets.push(Err(
-                            self.error("each", Fault::new(MapReason::TooManySets, text))
-                        ));
+                    self.map_node(event, input, node, whole.as_deref(), sets);
+                    if let Some(excess) = sets.excess() {
+                        sets.back_to(mark);
+                        sets.push(Err(self.error("each", excess)));
                         break;
                     }
                 }
@@ -111,7 +107,8 @@ impl Rule {
         event: &EventRule,
         input: &MapInput<'_>,
         node: &Value,
-        sets: &mut Vec<Result<Claims, MapError>>,
+        whole: Option<&[u8]>,
+        sets: &mut Made,
     ) {
         let scope = Scope {
             detection: &input.detection.json,
@@ -123,7 +120,7 @@ impl Rule {
             Ok(subjects) => subjects,
             Err(fault) => return sets.push(Err(self.error("subject", fault))),
         };
-        let shared = match event.shared(&scope, input) {
+        let shared = match event.shared(&scope, input, whole) {
             Ok(shared) => shared,
             Err((field, fault)) => return sets.push(Err(self.error(field, fault))),
         };
@@ -132,6 +129,9 @@ impl Rule {
                 .map_err(|fault| ("subject", fault))
                 .and_then(|subject| self.claims(event, &shared, subject));
             sets.push(claims.map_err(|(field, fault)| self.error(field, fault)));
+            if sets.excess().is_some() {
+                break;
+            }
         }
     }
 
@@ -146,6 +146,10 @@ impl Rule {
         .map_err(|fault| ("claims", Fault::of_field(fault, is_email)))?;
         let canonical = subject.canonical();
         let subject_key = canonical.key();
+        let text_bytes = canonical.as_str().len()
+            + shared.values.text_bytes()
+            + shared.txn.as_ref().map_or(0, String::len)
+            + shared.prefix.len();
         let other_lane = made
             .new_subject()
             .map(|new| new.canonical().key())
@@ -159,6 +163,7 @@ impl Rule {
             other_lane,
             txn: shared.txn.clone(),
             prefix: shared.prefix.clone(),
+            text_bytes,
         })
     }
 
@@ -176,10 +181,16 @@ struct Shared {
 }
 
 impl EventRule {
-    fn shared(&self, scope: &Scope<'_>, input: &MapInput<'_>) -> InField<Shared> {
+    /// `whole` is the SHA-256 of the element, where nothing else is its key.
+    fn shared(
+        &self,
+        scope: &Scope<'_>,
+        input: &MapInput<'_>,
+        whole: Option<&[u8]>,
+    ) -> InField<Shared> {
         let time = self.time(scope, input).map_err(|fault| ("time", fault))?;
         let key = self
-            .detection_key(scope, input)
+            .detection_key(scope, whole)
             .map_err(|fault| ("id", fault))?;
         let prefix = JtiPrefix::new(input.issuer, input.stream, &key);
         let txn = match &self.txn {
@@ -226,10 +237,10 @@ impl EventRule {
     fn detection_key(
         &self,
         scope: &Scope<'_>,
-        input: &MapInput<'_>,
+        whole: Option<&[u8]>,
     ) -> Result<Vec<Vec<u8>>, Fault> {
-        if self.id.is_empty() {
-            let mut key = vec![sha256(&input.detection.raw)];
+        if let Some(whole) = whole {
+            let mut key = vec![whole.to_vec()];
             if self.each.is_some() {
                 key.push(sha256(&json_text(scope.node)));
             }
@@ -291,9 +302,18 @@ fn text(expr: &Expr, scope: &Scope<'_>) -> Result<Option<String>, Fault> {
         return Ok(None);
     };
     match text_of(&value) {
-        Some(text) => Ok(Some(text.trim().to_owned())),
+        Some(text) => Ok(Some(short_enough(text.trim(), expr.origin())?.to_owned())),
         None => Err(Fault::wrong_type(expr.origin(), &value, "a text")),
     }
+}
+
+/// A text of at most [`MAX_TEXT_BYTES`].
+fn short_enough<'t>(text: &'t str, origin: &str) -> Result<&'t str, Fault> {
+    if text.len() > MAX_TEXT_BYTES {
+        let text = format!("{origin} is longer than {MAX_TEXT_BYTES} bytes");
+        return Err(Fault::bad_value(text));
+    }
+    Ok(text)
 }
 
 fn field_value(
@@ -345,19 +365,21 @@ pub(super) fn read_field(
 fn reason_of(value: &Value, origin: &str) -> Result<Option<Reason>, Fault> {
     let Value::Object(texts) = value else {
         let text = text_of(value).ok_or_else(|| Fault::wrong_type(origin, value, "a text"))?;
-        return Ok(Reason::english(&text));
+        return Ok(Reason::english(short_enough(&text, origin)?));
     };
     let Some(Value::String(english)) = texts.get("en") else {
         return Err(Fault::bad_value(format!(
             "{origin} has no text in English (`en`)"
         )));
     };
-    let Some(mut reason) = Reason::english(english) else {
+    let Some(mut reason) = Reason::english(short_enough(english, origin)?) else {
         return Ok(None);
     };
     for (tag, text) in texts {
         match text {
-            Value::String(text) if Reason::is_language_tag(tag) => reason.add(tag, text),
+            Value::String(text) if Reason::is_language_tag(tag) => {
+                reason.add(tag, short_enough(text, origin)?);
+            }
             _ => {
                 return Err(Fault::bad_value(format!(
                     "{origin} is no object of texts by language"

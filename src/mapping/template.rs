@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::error::Fault;
 use super::expr::{Scope, text_of};
+use super::limits::MAX_TEXT_BYTES;
 use super::path::Path;
 
 /// A compiled template.
@@ -78,6 +79,11 @@ impl Template {
                     None => return Ok(None),
                     Some(value) => out.push_str(&readable(value, path)?),
                 },
+            }
+            // Many paths to one long text would make a far longer one.
+            if out.len() > MAX_TEXT_BYTES {
+                let text = format!("the template gives more than {MAX_TEXT_BYTES} bytes");
+                return Err(Fault::bad_value(text));
             }
         }
         Ok(Some(out))

@@ -212,6 +212,7 @@ impl Intake {
                     id: self.next_id,
                     source: source.clone(),
                     set: number,
+                    kept: self.stream.parts.room.keep(claims.text_bytes()),
                     claims,
                 }))
             }

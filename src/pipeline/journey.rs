@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kafka::dead_letter::Cause;
 use crate::kafka::events::Seat;
+use crate::kafka::room::Kept;
 use crate::mapping::Claims;
 use crate::record::Record;
 use crate::set::Level;
@@ -77,6 +78,12 @@ pub(crate) struct Draft {
     /// Number of the SET among those of its detection.
     pub(crate) set: u32,
     pub(crate) claims: Claims,
+    /// What its texts take of the room, for as long as it is there.
+    #[expect(
+        dead_code,
+        reason = "it is dropped with the draft, which is all that it is for"
+    )]
+    pub(crate) kept: Kept,
 }
 
 impl Draft {

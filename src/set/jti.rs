@@ -95,6 +95,13 @@ impl JtiPrefix {
         Self(bytes.into())
     }
 
+    /// Its length in bytes.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The jti of the SET of this type about this subject.
     #[must_use]
     pub fn jti(&self, event_type: EventType, subject: &CanonicalSubject) -> Jti {

@@ -21,7 +21,10 @@ pub use event::{
 };
 pub use jti::{Jti, JtiParts, JtiPrefix};
 pub use subject::{ComplexMember, ComplexSubject, NonEmpty, SimpleSubject, Subject};
-pub use text::{AcctUri, DidUrl, EmailAddress, IpText, PhoneNumber, Text, TextFault, UriText};
+pub use text::{
+    AcctUri, DidUrl, EmailAddress, IpText, MAX_IDENTIFIER_BYTES, PhoneNumber, Text, TextFault,
+    UriText,
+};
 pub use timestamp::Timestamp;
 pub use token::{Profile, SecurityEventToken};
 pub use words::{InitiatingEntity, Level, Reason, UnknownWord};

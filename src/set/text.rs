@@ -28,7 +28,14 @@ pub enum TextFault {
     /// Neither an IPv4 nor an IPv6 address.
     #[error("is not an IP address")]
     NotIp,
+    /// Longer than [`MAX_IDENTIFIER_BYTES`].
+    #[error("is longer than {MAX_IDENTIFIER_BYTES} bytes")]
+    TooLong,
 }
+
+/// Longest identifier, in bytes. E-mail addresses have at most 254 (RFC 5321 §4.5.3.1) and an OpenID `sub` 255, but URIs
+/// and SAML's identifiers have no bound of their own; an identifier that is longer names nobody.
+pub const MAX_IDENTIFIER_BYTES: usize = 4 << 10;
 
 macro_rules! checked_text {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
@@ -47,11 +54,14 @@ macro_rules! checked_text {
             /// Trims and checks the text.
             ///
             /// # Errors
-            /// [`TextFault::Empty`] for blank text, else the fault of this kind of text.
+            /// [`TextFault::Empty`] for blank text, [`TextFault::TooLong`], else the fault of this kind of text.
             pub fn parse(text: &str) -> Result<Self, TextFault> {
                 let text = text.trim();
                 if text.is_empty() {
                     return Err(TextFault::Empty);
+                }
+                if text.len() > MAX_IDENTIFIER_BYTES {
+                    return Err(TextFault::TooLong);
                 }
                 $check(text)?;
                 Ok(Self(text.to_owned()))

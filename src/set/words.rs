@@ -149,6 +149,13 @@ impl Reason {
         }
     }
 
+    /// Bytes of the texts and tags.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let others = self.others.iter().map(|(tag, text)| tag.len() + text.len());
+        self.en.len() + others.sum::<usize>()
+    }
+
     /// The shape of a BCP 47 tag: letters, then subtags of 1 to 8 letters or digits.
     #[must_use]
     pub fn is_language_tag(tag: &str) -> bool {

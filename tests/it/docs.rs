@@ -132,6 +132,38 @@ fn every_closed_list_is_explained() {
     }
 }
 
+/// Alerts link to `docs/runbook.md#<label>`.
+#[test]
+fn the_runbook_has_a_heading_for_every_hold_and_dead_letter() {
+    let page = read("docs/runbook.md");
+    let labels = label_values();
+    let section = |from: &str, to: &str| -> BTreeSet<String> {
+        let (_, after) = page.split_once(from).unwrap_or_else(|| panic!("{from}"));
+        let (section, _) = after.split_once(to).unwrap_or_else(|| panic!("{to}"));
+        let headings = section.lines().filter_map(|line| line.strip_prefix("### "));
+        headings
+            .map(|heading| heading.trim_matches('`').to_owned())
+            .collect()
+    };
+    let holds = section("## The stream is held", "## Dead letters grow");
+    assert_eq!(holds, names(labels.holds.iter().copied()));
+    let letters = section("## Dead letters grow", "## Lag grows");
+    let known = names(labels.dead_letters.iter().copied());
+    let missing: Vec<_> = known.difference(&letters).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let anchors: Vec<String> = page
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(anchor)
+        .collect();
+    let unique: BTreeSet<&String> = anchors.iter().collect();
+    assert_eq!(
+        anchors.len(),
+        unique.len(),
+        "a repeated heading gets another anchor"
+    );
+}
+
 #[test]
 fn every_header_of_a_dead_letter_is_explained() {
     let source = read("src/kafka/dead_letter.rs");

@@ -63,6 +63,7 @@ impl Compiler<'_> {
         match Path::compile(text) {
             Ok(path) => {
                 self.check_node(&path, place);
+                self.check_search(&path, place);
                 Some(Expr::Path(path))
             }
             Err(fault) => self.refuse(place, fault),
@@ -72,9 +73,10 @@ impl Compiler<'_> {
     fn template(&mut self, text: &str, place: &Place) -> Option<Expr> {
         match Template::compile(text) {
             Ok(template) => {
-                template
-                    .paths()
-                    .for_each(|path| self.check_node(path, place));
+                template.paths().for_each(|path| {
+                    self.check_node(path, place);
+                    self.check_search(path, place);
+                });
                 Some(Expr::Template(template))
             }
             Err(fault) => self.refuse(place, fault),
@@ -90,6 +92,20 @@ impl Compiler<'_> {
                     path.text()
                 ),
                 "add `each`, begin the path with `$`, or write { const: … } for a constant",
+            );
+        }
+    }
+
+    /// With `each`, a value is looked for again for every node.
+    fn check_search(&mut self, path: &Path, place: &Place) {
+        if self.each && !path.begins_at_node() && path.searches() {
+            self.faults.push(
+                place,
+                format!(
+                    "`{}` searches the whole detection again for each node of `each`",
+                    path.text()
+                ),
+                "name the members on the way, or begin the path with `@`",
             );
         }
     }

@@ -26,7 +26,7 @@ fn mappings() -> Vec<Mapping> {
         ),
         risk(
             json!({"iss_sub": {"iss": "$.a", "sub": "@.b"}}),
-            json!({"each": "$..[?@.a]"}),
+            json!({"each": "$..[?@.a]", "claims": {"current_level": "@.a", "reason_admin": "@.c"}}),
         ),
         compile(
             json!({"rules": [{"name": "i", "event": "identifier-changed", "id": ["$.c"],

@@ -3,6 +3,7 @@
 mod faults;
 mod golden;
 mod hostile;
+mod limits;
 mod looks;
 mod native;
 mod rules;

@@ -14,6 +14,7 @@ use serde_json::Value;
 use self::survey::survey;
 use self::variables::Variables;
 use super::error::{Fault, MapReason};
+use super::limits::{MAX_EXPRESSION_BYTES, MAX_EXPRESSION_SIGNS};
 use crate::detection::Needs;
 use crate::record::Record;
 
@@ -38,6 +39,17 @@ impl When {
     /// # Errors
     /// What is wrong, and the mend.
     pub(super) fn compile(source: &str) -> Result<Self, (String, String)> {
+        let nesting = |c: char| ".[({+-*/%?".contains(c);
+        if source.len() > MAX_EXPRESSION_BYTES
+            || source.matches(nesting).count() > MAX_EXPRESSION_SIGNS
+        {
+            return Err((
+                format!(
+                    "the expression is longer than {MAX_EXPRESSION_BYTES} bytes, or has more than {MAX_EXPRESSION_SIGNS} operators and dots"
+                ),
+                "split it over several rules".to_owned(),
+            ));
+        }
         let program = ENV.compile(source).map_err(|errors| {
             (
                 format!("this is no CEL expression: {errors}"),

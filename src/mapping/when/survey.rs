@@ -5,6 +5,7 @@ use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators};
 use cel::common::types::CelString;
 use cel::{Context, IdedExpr};
 
+use super::super::limits::MAX_EXPRESSION_DEPTH;
 use super::ENV;
 use crate::detection::Needs;
 
@@ -59,8 +60,17 @@ pub(super) fn survey(expr: &IdedExpr) -> Result<Needs, (String, String)> {
         detection: Needs::default(),
         bound: Vec::new(),
         faults: Vec::new(),
+        depth: 0,
+        deepest: 0,
     };
     survey.visit(expr);
+    if survey.deepest > MAX_EXPRESSION_DEPTH {
+        return Err((
+            format!("the expression nests deeper than {MAX_EXPRESSION_DEPTH} levels"),
+            "split it over several rules; `||` and `&&` in a row, and lists, nest no deeper"
+                .to_owned(),
+        ));
+    }
     match survey.faults.into_iter().next() {
         Some(fault) => Err(fault),
         None => Ok(survey.detection),
@@ -72,14 +82,24 @@ struct Survey<'e> {
     detection: Needs,
     bound: Vec<&'e str>,
     faults: Vec<(String, String)>,
+    depth: usize,
+    deepest: usize,
 }
 
 impl<'e> Survey<'e> {
     fn visit(&mut self, expr: &'e IdedExpr) {
-        if let Some((root, names)) = chain(expr) {
-            self.variable(root, &names);
-            return;
+        self.depth += 1;
+        let chain = chain(expr);
+        let steps = chain.as_ref().map_or(0, |(_, names)| names.len());
+        self.deepest = self.deepest.max(self.depth + steps);
+        match chain {
+            Some((root, names)) => self.variable(root, &names),
+            None => self.inside(expr),
         }
+        self.depth -= 1;
+    }
+
+    fn inside(&mut self, expr: &'e IdedExpr) {
         match &expr.expr {
             Expr::Call(call) => {
                 self.function(&call.func_name);
@@ -164,6 +184,13 @@ impl<'e> Survey<'e> {
 
     fn check_regex(&mut self, function: &str, pattern: Option<&'e IdedExpr>) {
         let Some(Expr::Literal(LiteralValue::String(_))) = pattern.map(|p| &p.expr) else {
+            if function == "matches" {
+                self.faults.push((
+                    "the pattern of `matches` is not written out".to_owned(),
+                    "write it as a text: who chooses a pattern chooses how long it takes"
+                        .to_owned(),
+                ));
+            }
             return;
         };
         // The crate has no way to compile a pattern ahead; trying it on nothing finds a bad one.

@@ -75,6 +75,17 @@ impl FieldValues {
         }
     }
 
+    /// Bytes of their texts. Words of a closed list count nothing.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let bytes = |(_, value): &(_, FieldValue)| match value {
+            FieldValue::Reason(reason) => reason.text_bytes(),
+            FieldValue::Identifier(text) => text.len(),
+            FieldValue::Level(_) | FieldValue::InitiatingEntity(_) => 0,
+        };
+        self.0.iter().map(bytes).sum()
+    }
+
     fn take(&mut self, name: &str) -> Option<FieldValue> {
         let at = self.0.iter().position(|(n, _)| *n == name)?;
         Some(self.0.swap_remove(at).1)

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Fuzzes each target of tests/fuzz for so many seconds, one after another, and prints a table of what was tried.
+#
+#   scripts/fuzz.sh SECONDS [TARGET...]
+#
+# Ends with 1 when an input crashed a target, took longer than 10 s or more than 2 GB; the input stays in
+# target/fuzz/artifacts/TARGET and is named. It stays in tests/fuzz/seeds/TARGET, too, once it is mended: copy it there.
+# What was found to reach new code is kept in target/fuzz/corpus/TARGET for the next run.
+#
+# Runs on stable Rust: cargo-fuzz passes its coverage flags by -C. Only the sanitizers would need a nightly compiler (or
+# RUSTC_BOOTSTRAP=1). They are left out: the code under test is safe Rust (the one exception, src/ffi.rs, is not reached),
+# the C below it is not instrumented anyway, and without them twice as much is tried in the same time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+all=(records configuration time_headers error_bodies keys dead_letters)
+seconds=${1:-60}
+[[ $seconds =~ ^[1-9][0-9]*$ ]] || fail 64 "usage: scripts/fuzz.sh SECONDS [TARGET...]"
+targets=("${@:2}")
+[ ${#targets[@]} -gt 0 ] || targets=("${all[@]}")
+for target in "${targets[@]}"; do
+    [ -e "tests/fuzz/targets/$target.rs" ] || fail 64 "there is no target $target; there are: ${all[*]}"
+done
+
+scripts/setup.sh
+cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+folder=$PWD/target/fuzz
+# The same versions of everything as in the service; what the fuzz crate has beyond them is added by cargo.
+cp Cargo.lock tests/fuzz/Cargo.lock
+# Once for all targets, and with courtesy: this compiles the whole service with counters, for some minutes.
+nice -n "${FUZZ_NICE:-10}" cargo fuzz build --fuzz-dir tests/fuzz --target-dir "$folder" --sanitizer none
+
+# What is tried at first, besides what earlier runs found.
+seeds() {
+    echo "tests/fuzz/seeds/$1"
+    case $1 in
+    keys) echo tests/fixtures/keys ;;
+    configuration) echo config ;;
+    esac
+}
+
+# The longest input worth trying.
+longest() {
+    case $1 in
+    time_headers) echo 512 ;;
+    configuration) echo 20000 ;;
+    *) echo 8192 ;;
+    esac
+}
+
+table=()
+crashed=0
+host=$(rustc -vV | sed -n 's/^host: //p')
+for target in "${targets[@]}"; do
+    corpus=$folder/corpus/$target
+    found=$folder/artifacts/$target
+    log=$folder/$target.log
+    mkdir -p "$corpus" "$found"
+    mapfile -t given < <(seeds "$target")
+    say "== $target, $seconds s"
+    code=0
+    # A stack that overflows ends the process before libFuzzer can write its input down, so each target says where
+    # it keeps the one that it is at.
+    SETBRIDGE_FUZZ_INPUT=$found/current nice -n "${FUZZ_NICE:-10}" "$folder/$host/release/$target" \
+        "-dict=tests/fuzz/dictionaries/$target.dict" "-artifact_prefix=$found/" "-max_len=$(longest "$target")" \
+        "-max_total_time=$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=1 \
+        "$corpus" "${given[@]}" >"$log" 2>&1 </dev/null || code=$?
+    tail -n 1 "$log" >&2
+    # libFuzzer's own words: `#2097152	DONE   cov: 812 ft: 3061 corp: 512/40Kb …`, `stat::number_of_executed_units: …`
+    stat() { sed -n "s/^stat::$1: *//p" "$log" | tail -n 1; }
+    last=$(grep -E '^#[0-9]+' "$log" | tail -n 1)
+    coverage=$(sed -n 's/.* cov: \([0-9]*\).*/\1/p' <<<"$last")
+    inputs=$(sed -n 's/.* corp: \([0-9]*\).*/\1/p' <<<"$last")
+    ended=ok
+    if [ "$code" != 0 ]; then
+        crashed=1
+        ended="CRASHED ($code)"
+        say "$target crashed. Its message is in $log, the input here:"
+        find "$found" -type f -newer "$corpus" -printf '  %p\n' >&2 || true
+        tail -n 30 "$log" >&2
+    fi
+    table+=("$(printf '| %-14s | %8s | %12s | %9s | %8s | %7s | %s |' "$target" "$seconds" \
+        "$(stat number_of_executed_units)" "$(stat average_exec_per_sec)" "$coverage" "$inputs" "$ended")")
+done
+
+printf '| %-14s | %8s | %12s | %9s | %8s | %7s | %s |\n' target seconds executions 'a second' edges inputs end
+printf '|---|---|---|---|---|---|---|\n'
+printf '%s\n' "${table[@]}"
+exit "$crashed"
