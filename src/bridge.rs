@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminView, Token};
-use crate::config::Config;
+use crate::config::{Config, StateConfig};
 use crate::kafka::Poller;
 use crate::metrics::Metrics;
 use crate::pipeline::{Desk, DeskEnd, Stream};
@@ -145,7 +145,7 @@ impl Bridge {
             liveness_threshold: config.admin.liveness_threshold,
             config_hash: config.hash.to_string(),
             token: Arc::clone(&token),
-            shared_state: false,
+            shared_state: matches!(config.state, StateConfig::Redis(_)),
         });
         let servers_end = tokio_util::sync::CancellationToken::new();
         let mut servers = JoinSet::new();

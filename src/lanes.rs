@@ -167,6 +167,11 @@ impl<T> Lanes<T> {
         self.take_ready(&heads)
     }
 
+    /// The items that wait for their turn, in the order in which they were enqueued.
+    pub fn iter_waiting(&self) -> impl Iterator<Item = &T> {
+        self.waiting.values().map(|waiting| &waiting.item)
+    }
+
     /// How many items wait for their turn.
     pub fn waiting(&self) -> usize {
         self.waiting.len()

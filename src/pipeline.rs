@@ -22,6 +22,7 @@ pub(crate) mod passage;
 pub mod preview;
 mod push;
 mod seats;
+mod skips;
 mod status;
 mod stream;
 mod valve;
@@ -29,12 +30,13 @@ mod wire;
 
 pub use desk::{Desk, DeskEnd, DeskInputs, Prepare};
 pub use journey::{Admission, Outcome, admit};
-pub use status::{Held, PartitionStatus, StreamStatus};
+pub use status::{Blocking, Held, PartitionStatus, StreamStatus};
 pub(crate) use stream::now_ms;
 pub use stream::{Stream, StreamParts, label_values};
-pub use valve::{Act, ActError, Valve};
+pub use valve::{Act, ActError, SkipEnd, Valve, Wish};
 
 use journey::{Draft, Fault, Final, LetGo};
+use skips::Stop;
 use wire::Approach;
 
 /// One SET, from its turn in the lane to its final outcome. Every `?` is the partition leaving: nothing is settled then.
@@ -66,10 +68,13 @@ async fn deliver(stream: &Stream, draft: &Draft, approach: Approach) -> Result<F
     Ok(Final::unchanged(outcome))
 }
 
-/// A record or detection that could not become a SET: it waits for the guard's ruling, then it is a dead letter.
+/// A record or detection that could not become a SET: it waits for the guard's ruling (or an operator's), then it is a dead letter.
 async fn lay_aside(stream: &Stream, fault: &Fault) -> Result<Final, LetGo> {
-    fault.ruled().await?;
-    let outcome = fault.outcome();
+    let outcome = match stream.skips.unless(fault.id, fault.ruled()).await {
+        Ok(()) => fault.outcome(),
+        Err(Stop::Skipped) => fault.skipped(),
+        Err(Stop::LetGo) => return Err(LetGo),
+    };
     stream.write_dead_letter(&fault.source, &outcome).await?;
     Ok(Final::unchanged(outcome))
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::AdminView;
 use super::token::Denied;
-use crate::pipeline::{Act, ActError, Valve};
+use crate::pipeline::{Act, ActError, Blocking, SkipEnd, Valve};
 
 /// Longest reason of a hold, in characters.
 const MAX_REASON: usize = 200;
@@ -29,10 +29,19 @@ struct Hold {
 #[serde(default, deny_unknown_fields)]
 struct Resume {}
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Skip {
+    jti: Option<String>,
+}
+
 /// An answer that is not 200.
 struct Refused(StatusCode, String);
 
-type Answer = Result<Value, Refused>;
+/// One that is 200, or 202 when it is only asked for.
+struct Done(StatusCode, Value);
+
+type Answer = Result<Done, Refused>;
 
 pub(super) async fn act(
     State(view): State<Arc<AdminView>>,
@@ -53,13 +62,13 @@ pub(super) async fn act(
         return refuse(StatusCode::NOT_FOUND, format!("there is no stream {id:?}"));
     };
     match carry_out(act, valve, &body).await {
-        Ok(mut answer) => {
+        Ok(Done(status, mut answer)) => {
             valve.count(act);
             tracing::warn!(%remote, stream = id, act = act.as_str(), %answer, "an operator acted");
             answer["stream"] = json!(id);
             answer["held"] = json!(valve.held());
             answer["shared_state"] = json!(view.shared_state);
-            Json(answer).into_response()
+            (status, Json(answer)).into_response()
         }
         Err(Refused(status, why)) => {
             tracing::warn!(%remote, stream = id, act = act.as_str(), why, "an operator's act was not done");
@@ -78,12 +87,17 @@ async fn carry_out(act: Act, valve: &Valve, body: &[u8]) -> Answer {
                 return Err(Refused(StatusCode::BAD_REQUEST, why));
             }
             valve.hold(reason).await?;
-            Ok(json!({}))
+            Ok(Done(StatusCode::OK, json!({})))
         }
         Act::Resume => {
             let Resume {} = read(body)?;
             valve.resume().await?;
-            Ok(json!({}))
+            Ok(Done(StatusCode::OK, json!({})))
+        }
+        Act::Skip => {
+            let Skip { jti } = read(body)?;
+            let (set, end) = valve.skip(jti).await?;
+            skipped(&set, end)
         }
     }
 }
@@ -91,9 +105,27 @@ async fn carry_out(act: Act, valve: &Valve, body: &[u8]) -> Answer {
 impl From<ActError> for Refused {
     fn from(error: ActError) -> Self {
         let status = match error {
-            ActError::NotDurable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            ActError::NotDurable(_) | ActError::Ending => StatusCode::SERVICE_UNAVAILABLE,
+            ActError::NothingWaits | ActError::UnknownJti(_) => StatusCode::NOT_FOUND,
         };
         Self(status, error.to_string())
+    }
+}
+
+fn skipped(set: &Blocking, end: SkipEnd) -> Answer {
+    let mut answer = json!({"set": set});
+    match end {
+        SkipEnd::Outcome(outcome, reason) => {
+            answer["outcome"] = json!(outcome);
+            answer["reason"] = json!(reason);
+            Ok(Done(StatusCode::OK, answer))
+        }
+        SkipEnd::NotYet => Ok(Done(StatusCode::ACCEPTED, answer)),
+        SkipEnd::Left => {
+            let why =
+                "its partition left before it was skipped: nothing was decided; ask its next owner";
+            Err(Refused(StatusCode::CONFLICT, why.to_owned()))
+        }
     }
 }
 

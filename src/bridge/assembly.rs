@@ -264,7 +264,9 @@ fn wire(
         mode: stream.mode.as_str(),
         ..StreamStatus::default()
     }));
+    let (valve, wishes) = Valve::new(Arc::clone(&built));
     let inputs = DeskInputs {
+        wishes,
         notices: desk_notices,
         records: desk_records,
         orders,
@@ -286,7 +288,7 @@ fn wire(
         membership,
         status,
         dead: Arc::new(AtomicBool::new(false)),
-        valve: Valve::new(Arc::clone(&built)),
+        valve,
     };
     Built {
         stream: built,

@@ -57,7 +57,7 @@ pub enum Command {
     /// Make signing keys, and show what is published about them
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Hold, resume a stream of a running bridge
+    /// Hold or resume a stream of a running bridge, or skip what blocks it
     #[command(subcommand)]
     Stream(stream::StreamCommand),
     /// Print the JSON Schema of the configuration

@@ -1,4 +1,4 @@
-//! `setbridge stream hold|resume`: an operator's acts on a running bridge, through its admin port.
+//! `setbridge stream hold|resume|skip`: an operator's acts on a running bridge, through its admin port.
 
 mod ask;
 
@@ -22,6 +22,8 @@ pub enum StreamCommand {
     Hold(HoldArgs),
     /// End an operator's hold; one for another reason stays
     Resume(ResumeArgs),
+    /// Make a dead letter of the one SET that blocks a stream, or of the one named
+    Skip(SkipArgs),
 }
 
 /// Which stream, and where it runs.
@@ -63,6 +65,17 @@ pub struct ResumeArgs {
     at: WhereArgs,
 }
 
+/// Arguments of `stream skip`.
+#[derive(Debug, Args)]
+pub struct SkipArgs {
+    /// The SET; default the one that waits for an outcome longest, as /status shows it
+    #[arg(long, value_name = "JTI")]
+    jti: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    at: WhereArgs,
+}
+
 impl StreamCommand {
     pub(super) fn run(&self, log: &LogArgs, console: &mut Console<'_>) -> io::Result<Exit> {
         match self {
@@ -73,6 +86,7 @@ impl StreamCommand {
                 every_bridge(at, "hold", &body, log, console)
             }
             Self::Resume(ResumeArgs { at }) => every_bridge(at, "resume", &json!({}), log, console),
+            Self::Skip(args) => skip(args, log, console),
         }
     }
 }
@@ -127,6 +141,73 @@ fn every_bridge(
         )?;
     }
     Ok(worst)
+}
+
+/// Asks one after the other, because exactly one SET is to be skipped.
+fn skip(args: &SkipArgs, log: &LogArgs, console: &mut Console<'_>) -> io::Result<Exit> {
+    let asker = match args.at.asker(log, console)? {
+        Ok(asker) => asker,
+        Err(exit) => return Ok(exit),
+    };
+    if args.jti.is_none() && asker.addresses() > 1 {
+        writeln!(
+            console.err,
+            "error: each bridge has a blocking SET of its own\n    mend: name the SET by --jti, or one bridge"
+        )?;
+        return Ok(Exit::Usage);
+    }
+    let body = args
+        .jti
+        .as_ref()
+        .map_or(json!({}), |jti| json!({"jti": jti}));
+    let mut answers = Vec::new();
+    block_on(async {
+        answers = asker.ask_until_done("skip", &body).await;
+        Exit::Done
+    })?;
+    if args.at.json {
+        print_json(&answers, console)?;
+    }
+    if let Some(Answered {
+        address,
+        answer: Ok(answer),
+    }) = answers.last()
+    {
+        if !args.at.json {
+            writeln!(console.out, "{address}: {}", end_of(answer))?;
+        }
+        return Ok(Exit::Done);
+    }
+    let mut worst = Exit::Done;
+    for Answered { address, answer } in &answers {
+        if let Err(refused) = answer {
+            writeln!(console.err, "{address}: {refused}")?;
+            // Who was not reached may have it.
+            if worst == Exit::Done || refused.exit() != Exit::NoInput {
+                worst = refused.exit();
+            }
+        }
+    }
+    Ok(worst)
+}
+
+/// What became of one that was to be skipped, in words.
+fn end_of(answer: &Value) -> String {
+    let set = &answer["set"];
+    let name = set["jti"].as_str().map_or_else(
+        || "what could not become a SET".to_owned(),
+        |jti| format!("SET {jti}"),
+    );
+    let origin = set["origin"].as_str().unwrap_or("?");
+    let end = match (answer["outcome"].as_str(), answer["reason"].as_str()) {
+        (None, _) => "has no outcome yet (it is on the wire, or waits behind another one, or for the state); it is skipped as soon as it can be".to_owned(),
+        (Some("dead_lettered"), Some("skipped")) => "skipped: it is a dead letter".to_owned(),
+        (Some("dead_lettered"), reason) => {
+            format!("is a dead letter by itself ({})", reason.unwrap_or("?"))
+        }
+        (Some(outcome), _) => format!("not skipped: {outcome}"),
+    };
+    format!("{name} of {origin}: {end}")
 }
 
 fn print_json(answers: &[Answered], console: &mut Console<'_>) -> io::Result<()> {

@@ -4,6 +4,7 @@
 //! poller's notices. It must never wait for a receiver, and never store an offset whose outcomes are not durable.
 
 mod board;
+mod going;
 mod taking;
 mod tenure;
 
@@ -13,7 +14,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,8 @@ use super::journey::{Draft, Final, Lease, LetGo, Outcome};
 use super::seats::{Freed, Places};
 use super::status::StreamStatus;
 use super::stream::Stream;
+use super::valve::Wish;
+use going::Journeys;
 
 /// How often time passes for guard, probes, gauges and stored offsets.
 const TICK: Duration = Duration::from_millis(100);
@@ -51,6 +54,8 @@ pub struct DeskInputs {
     pub status: Arc<std::sync::Mutex<StreamStatus>>,
     /// Makes the dead-letter topic of a source topic ready.
     pub prepare: Arc<dyn Prepare>,
+    /// From operators.
+    pub wishes: Receiver<Wish>,
 }
 
 /// Makes ready what the stream writes to.
@@ -73,6 +78,7 @@ pub enum DeskEnd {
 
 /// What a journey brings back.
 struct Arrived {
+    id: u64,
     seat: Seat,
     offset: i64,
     ticket: Option<Ticket>,
@@ -95,6 +101,7 @@ pub struct Desk {
     places: Places,
     lanes: Lanes<Box<Draft>>,
     journeys: JoinSet<Arrived>,
+    journeys_by_id: Journeys,
     to_settle: UnboundedSender<(Flushed, Settling)>,
     settled: UnboundedReceiver<Settling>,
     settler: JoinSet<()>,
@@ -136,6 +143,7 @@ impl Desk {
             places: Places::new(),
             lanes: Lanes::new(),
             journeys: JoinSet::new(),
+            journeys_by_id: Journeys::default(),
             to_settle,
             settled,
             settler,
@@ -197,6 +205,7 @@ impl Desk {
                     self.queue.extend(batch.unwrap_or_default());
                 }
                 _ = tick.tick() => self.tick()?,
+                Some(wish) = self.inputs.wishes.recv() => self.obey(wish),
                 () = self.inputs.soft.cancelled(), if !self.draining => self.drain(),
                 () = std::future::ready(()), if more => {}
             }
@@ -209,11 +218,13 @@ impl Desk {
     /// A journey has ended: its lane is free, and once the state is durable its record settles.
     fn arrived(&mut self, arrived: Result<Arrived, JoinError>) -> Result<(), Broken> {
         let Arrived {
+            id,
             seat,
             offset,
             ticket,
             end,
         } = arrived.map_err(|error| format!("a journey failed: {error}"))?;
+        self.ended(id, &end);
         if let Some(ticket) = ticket {
             for (ticket, draft) in self.lanes.complete(ticket) {
                 self.start(ticket, draft);
@@ -350,6 +361,16 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    /// An operator wants something.
+    fn obey(&mut self, wish: Wish) {
+        match wish {
+            Wish::Skip { jti, tell } => {
+                // Who asked may have gone; it is skipped all the same.
+                let _ = tell.send(self.skip(jti.as_deref()));
+            }
+        }
     }
 
     fn tick(&mut self) -> Result<(), Broken> {

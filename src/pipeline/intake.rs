@@ -247,6 +247,7 @@ impl Intake {
             told
         });
         Fault {
+            id,
             source,
             cause,
             ruling: Mutex::new(ruling),

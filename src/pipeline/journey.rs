@@ -14,6 +14,8 @@ use crate::record::Record;
 use crate::set::Level;
 use crate::state::{Decision, Facts, Flushed, Position, Question};
 
+use super::skips::SKIPPED;
+
 /// The partition is leaving, or the process is: whatever was under way is given up, unsettled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LetGo;
@@ -188,6 +190,14 @@ impl Outcome {
         matches!(self, Self::Delivered { .. } | Self::Shadowed)
     }
 
+    /// Why it is a dead letter, if it is one.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::DeadLettered(cause) => Some(cause.reason),
+            _ => None,
+        }
+    }
+
     /// The label in metrics, logs and the outcome topic.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
@@ -221,6 +231,8 @@ impl Final {
 /// What could not become a SET.
 #[derive(Debug)]
 pub(crate) struct Fault {
+    /// Unique in this stream of this process, among drafts and faults.
+    pub(crate) id: u64,
     pub(crate) source: Source,
     pub(crate) cause: Cause,
     /// The mapping guard's word, when it has one to say.
@@ -242,5 +254,16 @@ impl Fault {
 
     pub(crate) fn outcome(&self) -> Outcome {
         Outcome::DeadLettered(Box::new(self.cause.clone()))
+    }
+
+    /// The outcome when an operator skips it; what was wrong stays in the detail.
+    pub(crate) fn skipped(&self) -> Outcome {
+        let mut cause = self.cause.clone();
+        cause.detail = Some(match cause.detail {
+            Some(detail) => format!("{}: {detail}", cause.reason),
+            None => cause.reason.to_owned(),
+        });
+        cause.reason = SKIPPED;
+        Outcome::DeadLettered(Box::new(cause))
     }
 }

@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use super::journey::{Draft, LetGo, Outcome};
 use super::passage::{Next, Pass};
+use super::skips::{SKIPPED, Stop};
 use super::stream::{Stream, now_ms};
 use super::wire::Approach;
 use crate::config::Mode;
@@ -13,8 +14,8 @@ use crate::kafka::dead_letter::{Cause, Stage};
 use crate::signing::SignedSet;
 
 impl Stream {
-    /// Steps *sign*, *push* and *judge*, until the receiver or the guard has decided. Every attempt under one key sends
-    /// the same bytes (P4): the token is complete, and RS256 is deterministic.
+    /// Steps *sign*, *push* and *judge*, until the receiver, the guard or an operator has decided. Every attempt under one
+    /// key sends the same bytes (P4): the token is complete, and RS256 is deterministic.
     pub(super) async fn push_until_decided(
         &self,
         draft: &Draft,
@@ -29,64 +30,101 @@ impl Stream {
             stream: self,
             id: draft.id,
         };
-        if self.parts.mode == Mode::Shadow {
-            self.pass(draft, &mut way).await?;
-            if self.is_expired(draft) {
-                return Ok(LastAnswer::default().expired(draft, 0));
+        let mut tries = Tries::default();
+        let pushed = match self.parts.mode {
+            Mode::Shadow => self.all_but_push(draft, token, &mut way).await,
+            Mode::Live => self.push_again(draft, token, &mut way, &mut tries).await,
+        };
+        let Tries { attempts, last } = tries;
+        let reason = match pushed {
+            Ok(Pushed::Shadowed) => return Ok(Outcome::Shadowed),
+            Ok(Pushed::Accepted { status }) => {
+                return Ok(Outcome::Delivered {
+                    status,
+                    attempts: attempts.count,
+                    attempted_ms: last.times(),
+                });
             }
-            self.sign(draft, token, &mut way.signed).await?;
-            return Ok(Outcome::Shadowed);
+            Ok(Pushed::DeadLetter(reason)) => reason,
+            Err(Stop::Skipped) => SKIPPED,
+            Err(Stop::LetGo) => return Err(LetGo),
+        };
+        Ok(last.dead_letter(draft, reason, attempts.count))
+    }
+
+    async fn all_but_push(
+        &self,
+        draft: &Draft,
+        token: &[u8],
+        way: &mut Way,
+    ) -> Result<Pushed, Stop> {
+        self.pass(draft, way).await?;
+        if self.skips.is_asked(draft.id) {
+            return Err(Stop::Skipped);
         }
-        let mut attempts = Attempts::default();
-        let mut last = LastAnswer::default();
-        let mut pass = self.pass(draft, &mut way).await?;
+        if self.is_expired(draft) {
+            return Ok(Pushed::DeadLetter(EXPIRED));
+        }
+        self.sign(draft, token, &mut way.signed).await?;
+        Ok(Pushed::Shadowed)
+    }
+
+    async fn push_again(
+        &self,
+        draft: &Draft,
+        token: &[u8],
+        way: &mut Way,
+        tries: &mut Tries,
+    ) -> Result<Pushed, Stop> {
+        let mut pass = self.pass(draft, way).await?;
         loop {
             if pass == Pass::DeadLetter {
-                return Ok(last.refused(draft, attempts.count));
+                return Ok(tries.refused());
+            }
+            if self.skips.is_asked(draft.id) {
+                return Err(Stop::Skipped);
             }
             // Asked before it waits for its turn on the wire, so that nothing paces what is not sent, and after that wait.
             if self.is_expired(draft) {
-                return Ok(last.expired(draft, attempts.count));
+                return Ok(Pushed::DeadLetter(EXPIRED));
             }
-            let attempt = self.attempt(draft, token, &mut way, &mut pass).await?;
-            let Some(answer) = attempt else {
+            let Some(answer) = self.attempt(draft, token, way, &mut pass).await? else {
                 // Refused before, or too old by now: the top of the loop tells.
                 continue;
             };
-            last.note(&answer);
+            tries.last.note(&answer);
             match self.passage.judge(
                 draft.id,
                 draft.claims.subject_key,
                 pass,
                 &answer,
-                &mut attempts,
+                &mut tries.attempts,
             ) {
                 Next::Accepted => {
                     self.accepted(draft).await?;
-                    return Ok(Outcome::Delivered {
-                        status: answer.status.unwrap_or(0),
-                        attempts: attempts.count,
-                        attempted_ms: last.times(),
-                    });
+                    let status = answer.status.unwrap_or(0);
+                    return Ok(Pushed::Accepted { status });
                 }
-                Next::DeadLetter => return Ok(last.refused(draft, attempts.count)),
-                Next::ReceiverError => {
-                    return Ok(last.dead_letter(draft, "receiver_error", attempts.count));
-                }
-                Next::MaxAttempts => {
-                    return Ok(last.dead_letter(draft, "max_attempts", attempts.count));
-                }
-                Next::Wait(told) => pass = self.told(draft, told, &mut way).await?,
+                Next::DeadLetter => return Ok(tries.refused()),
+                Next::ReceiverError => return Ok(Pushed::DeadLetter("receiver_error")),
+                Next::MaxAttempts => return Ok(Pushed::DeadLetter("max_attempts")),
+                Next::Wait(told) => pass = self.told(draft, told, way).await?,
                 Next::After(delay) => {
-                    draft.source.lease.sleep(delay).await?;
-                    pass = self.pass(draft, &mut way).await?;
+                    self.wait(draft, tokio::time::sleep(delay)).await?;
+                    pass = self.pass(draft, way).await?;
                 }
             }
         }
     }
 
+    /// Waits for something before or between requests; a skip ends that.
+    async fn wait<T>(&self, draft: &Draft, wait: impl Future<Output = T>) -> Result<T, Stop> {
+        let wait = draft.source.lease.wait(wait);
+        self.skips.unless(draft.id, wait).await
+    }
+
     /// Waits for the gate.
-    async fn pass(&self, draft: &Draft, way: &mut Way) -> Result<Pass, LetGo> {
+    async fn pass(&self, draft: &Draft, way: &mut Way) -> Result<Pass, Stop> {
         match self.passage.enter(draft.id) {
             Ok(pass) => Ok(pass),
             Err(told) => self.told(draft, told, way).await,
@@ -98,12 +136,12 @@ impl Stream {
         draft: &Draft,
         told: oneshot::Receiver<Pass>,
         way: &mut Way,
-    ) -> Result<Pass, LetGo> {
+    ) -> Result<Pass, Stop> {
         way.approach = None;
         if let Some(signed) = &mut way.signed {
             signed.was_held = true;
         }
-        draft.source.lease.wait(told).await?.map_err(|_| LetGo)
+        self.wait(draft, told).await?.map_err(|_| Stop::LetGo)
     }
 
     fn is_expired(&self, draft: &Draft) -> bool {
@@ -119,12 +157,11 @@ impl Stream {
         token: &[u8],
         way: &mut Way,
         pass: &mut Pass,
-    ) -> Result<Option<Answer>, LetGo> {
-        let lease = &draft.source.lease;
+    ) -> Result<Option<Answer>, Stop> {
         loop {
-            let permit = lease.wait(self.wire.place()).await?;
+            let permit = self.wait(draft, self.wire.place()).await?;
             way.approach = None;
-            lease.wait(self.parts.pacer.turn()).await?;
+            self.wait(draft, self.parts.pacer.turn()).await?;
             if self.passage.lets(*pass) {
                 if self.is_expired(draft) {
                     return Ok(None);
@@ -132,7 +169,7 @@ impl Stream {
                 let body = self.surely_signed(draft, token, way).await?;
                 // Again, because both took their time: what begins to be sent after a hold was imposed is a probe.
                 if self.passage.lets(*pass) {
-                    return self.send(draft, body).await.map(Some);
+                    return Ok(Some(self.send(draft, body).await?));
                 }
             }
             drop(permit);
@@ -152,10 +189,10 @@ impl Stream {
         draft: &Draft,
         token: &[u8],
         way: &mut Way,
-    ) -> Result<bytes::Bytes, LetGo> {
+    ) -> Result<bytes::Bytes, Stop> {
         loop {
             let sure = self.parts.membership.sure();
-            draft.source.lease.wait(sure).await?;
+            self.wait(draft, sure).await?;
             let body = self.sign(draft, token, &mut way.signed).await?;
             // The process may have been stopped while a signer worked.
             if self.parts.membership.is_sure() {
@@ -257,6 +294,34 @@ impl Stream {
     }
 }
 
+/// Reason of the dead letter.
+const EXPIRED: &str = "expired";
+
+/// What the attempts came to.
+enum Pushed {
+    Accepted {
+        /// 2xx.
+        status: u16,
+    },
+    /// Nothing was to be sent.
+    Shadowed,
+    /// The reason.
+    DeadLetter(&'static str),
+}
+
+/// What was tried about a SET.
+#[derive(Default)]
+struct Tries {
+    attempts: Attempts,
+    last: LastAnswer,
+}
+
+impl Tries {
+    fn refused(&self) -> Pushed {
+        Pushed::DeadLetter(self.last.reason.unwrap_or("refused"))
+    }
+}
+
 /// What a SET has with it on its way.
 struct Way {
     /// [`None`]: not signed yet.
@@ -309,15 +374,6 @@ impl LastAnswer {
 
     fn times(&self) -> (i64, i64) {
         (self.first_ms.unwrap_or(self.last_ms), self.last_ms)
-    }
-
-    fn refused(self, draft: &Draft, attempts: u32) -> Outcome {
-        let reason = self.reason.unwrap_or("refused");
-        self.dead_letter(draft, reason, attempts)
-    }
-
-    fn expired(self, draft: &Draft, attempts: u32) -> Outcome {
-        self.dead_letter(draft, "expired", attempts)
     }
 
     fn dead_letter(self, draft: &Draft, reason: &'static str, attempts: u32) -> Outcome {

@@ -25,6 +25,8 @@ pub struct StreamStatus {
     pub requests_in_flight: usize,
     /// Partitions of this process.
     pub partitions: Vec<PartitionStatus>,
+    /// What waits for an outcome longest: what `setbridge stream skip` skips.
+    pub blocking: Option<Blocking>,
     /// Final outcomes since the start.
     pub outcomes: BTreeMap<&'static str, u64>,
     /// Dead letters since the start, by reason; only those that happened.
@@ -41,6 +43,17 @@ pub struct Held {
     /// What the operator said, when one holds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+/// A SET, or what should have become one, without an outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Blocking {
+    /// `topic:partition:offset` of its record.
+    pub origin: String,
+    /// Which detection of the record.
+    pub element: Option<u32>,
+    /// Its jti; [`None`]: it could not become a SET.
+    pub jti: Option<String>,
 }
 
 /// One assigned partition.

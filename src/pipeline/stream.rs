@@ -29,6 +29,7 @@ use super::journey::{Draft, Lease, LetGo, Outcome};
 use super::operator::OperatorHold;
 use super::outage::{Outage, Waiting};
 use super::passage::{HeldSince, Passage};
+use super::skips::{SKIPPED, Skips};
 use super::valve::Act;
 use super::wire::Wire;
 
@@ -83,6 +84,7 @@ pub struct Stream {
     pub(super) parts: StreamParts,
     pub(super) passage: Passage,
     pub(super) operator: OperatorHold,
+    pub(super) skips: Skips,
     pub(super) wire: Arc<Wire>,
     pub(super) broken: OnceLock<String>,
     /// Cancelled: what the state knows about the stream was read.
@@ -102,6 +104,7 @@ impl Stream {
         let wire = Wire::new(parts.max_requests_in_flight);
         Self {
             operator: OperatorHold::new(parts.state.clone()),
+            skips: Skips::default(),
             parts,
             passage,
             wire,
@@ -311,7 +314,13 @@ pub fn label_values() -> LabelValues {
     use crate::delivery::Refusal;
     use crate::detection::DecodeError;
     use crate::mapping::{FilterReason, MapReason};
-    let mut dead_letters = vec!["expired", "max_attempts", "receiver_error", "refused"];
+    let mut dead_letters = vec![
+        "expired",
+        "max_attempts",
+        "receiver_error",
+        "refused",
+        SKIPPED,
+    ];
     dead_letters.extend(Refusal::LABELS);
     dead_letters.extend(DecodeError::REASONS);
     dead_letters.extend(MapReason::ALL.map(MapReason::as_str));

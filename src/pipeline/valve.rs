@@ -5,12 +5,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::oneshot;
+
+use super::status::Blocking;
 use super::stream::Stream;
 use crate::state::{Flushed, StateError};
 use crate::telemetry::chain;
 
 /// So long an act waits for the state to be durable before the operator is told that it is not yet.
 const DURABLE: Duration = Duration::from_secs(5);
+
+/// So long a skip is waited for before the operator is told that it is asked for. Longer than the default of
+/// `receiver.request_timeout`.
+const SKIPPED: Duration = Duration::from_secs(15);
+/// Wishes that may wait for the desk.
+const WISHES: usize = 16;
 
 /// The acts, as metrics, logs and routes name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +29,13 @@ pub enum Act {
     Hold,
     /// Ends an operator's hold.
     Resume,
+    /// Makes one SET, or what should have become one, a dead letter.
+    Skip,
 }
 
 impl Act {
     /// Every act, so that metrics can start each label at 0.
-    pub const ALL: [Self; 2] = [Self::Hold, Self::Resume];
+    pub const ALL: [Self; 3] = [Self::Hold, Self::Resume, Self::Skip];
 
     /// The label, and the last part of the route.
     #[must_use]
@@ -31,6 +43,7 @@ impl Act {
         match self {
             Self::Hold => "hold",
             Self::Resume => "resume",
+            Self::Skip => "skip",
         }
     }
 }
@@ -43,17 +56,63 @@ pub enum ActError {
         "in force in this process, but not yet written to the state ({0}): a restart now would not know of it"
     )]
     NotDurable(String),
+    /// There is nothing to skip.
+    #[error("nothing waits for an outcome here")]
+    NothingWaits,
+    /// No SET without an outcome has this jti.
+    #[error(
+        "no SET with the jti {0} waits for an outcome here: it has one, or its record was not read yet"
+    )]
+    UnknownJti(String),
+    /// The stream does not work any more, or does not answer.
+    #[error("the stream is ending")]
+    Ending,
+}
+
+/// What operators want of a desk.
+#[derive(Debug)]
+pub enum Wish {
+    /// The one with this jti, else the oldest, shall be skipped.
+    Skip {
+        /// Its jti.
+        jti: Option<String>,
+        /// Which one it is, and how it ends.
+        tell: oneshot::Sender<Result<Skipping, ActError>>,
+    },
+}
+
+/// One that is being skipped.
+#[derive(Debug)]
+pub struct Skipping {
+    /// Which one.
+    pub set: Blocking,
+    pub(super) end: oneshot::Receiver<SkipEnd>,
+}
+
+/// How one that was to be skipped ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SkipEnd {
+    /// Its outcome, and the reason when that is a dead letter: `skipped`, or what the receiver or the guard said first.
+    Outcome(&'static str, Option<&'static str>),
+    /// Its partition left before: it is its next owner's, undecided.
+    Left,
+    /// It has none yet: it is on the wire, waits behind another one about its subject, or for the state. It is skipped
+    /// as soon as it can be.
+    NotYet,
 }
 
 /// The valve of one stream.
 #[derive(Clone)]
 pub struct Valve {
     stream: Arc<Stream>,
+    wishes: Sender<Wish>,
 }
 
 impl Valve {
-    pub(crate) fn new(stream: Arc<Stream>) -> Self {
-        Self { stream }
+    /// The valve, and the desk's end of it.
+    pub(crate) fn new(stream: Arc<Stream>) -> (Self, Receiver<Wish>) {
+        let (wishes, wished) = channel(WISHES);
+        (Self { stream, wishes }, wished)
     }
 
     /// Id of the stream.
@@ -91,6 +150,23 @@ impl Valve {
     /// [`ActError::NotDurable`].
     pub async fn resume(&self) -> Result<(), ActError> {
         self.say(None).await
+    }
+
+    /// Makes a dead letter of exactly one SET, or of what should have become one: that with this jti, else the one that
+    /// waits longest. What is on the wire is waited for, and an acceptance wins; so does what the state knows.
+    ///
+    /// # Errors
+    /// [`ActError::NothingWaits`], [`ActError::UnknownJti`], [`ActError::Ending`].
+    pub async fn skip(&self, jti: Option<String>) -> Result<(Blocking, SkipEnd), ActError> {
+        let (tell, told) = oneshot::channel();
+        let wish = Wish::Skip { jti, tell };
+        self.wishes.send(wish).await.map_err(|_| ActError::Ending)?;
+        let Skipping { set, end } = told.await.map_err(|_| ActError::Ending)??;
+        let end = match tokio::time::timeout(SKIPPED, end).await {
+            Ok(end) => end.unwrap_or(SkipEnd::Left),
+            Err(_) => SkipEnd::NotYet,
+        };
+        Ok((set, end))
     }
 
     async fn say(&self, reason: Option<&str>) -> Result<(), ActError> {

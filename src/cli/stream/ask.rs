@@ -158,6 +158,23 @@ impl Asker {
         futures_util::future::join_all(all.map(|address| self.ask(address, act, body))).await
     }
 
+    /// One address after the other, until one has done it.
+    pub(super) async fn ask_until_done(&self, act: &str, body: &Value) -> Vec<Answered> {
+        let mut answers = Vec::new();
+        for address in &self.addresses {
+            answers.push(self.ask(address, act, body).await);
+            if answers.last().is_some_and(|last| last.answer.is_ok()) {
+                break;
+            }
+        }
+        answers
+    }
+
+    /// How many addresses there are.
+    pub(super) fn addresses(&self) -> usize {
+        self.addresses.len()
+    }
+
     async fn ask(&self, address: &Address, act: &str, body: &Value) -> Answered {
         let mut url = address.0.clone();
         if let Ok(mut path) = url.path_segments_mut() {

@@ -68,6 +68,7 @@ impl Desk {
             oldest_unsettled_seconds: waited,
             requests_in_flight: usize::try_from(metrics.in_flight.get()).unwrap_or(0),
             partitions,
+            blocking: self.journeys_by_id.blocking(),
             outcomes: metrics.outcomes.counts(),
             dead_letters: metrics
                 .dead_letters

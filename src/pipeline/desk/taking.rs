@@ -5,14 +5,26 @@ use std::sync::Arc;
 #[cfg(feature = "chaos-faults")]
 use super::super::broken;
 use super::super::intake::Taken;
-use super::super::journey::{Draft, Fault};
+use super::super::journey::{Draft, Fault, Source};
 use super::super::seats::Freed;
 use super::super::{deliver, lay_aside};
+use super::going::Going;
 use super::{Arrived, Broken, Desk};
 #[cfg(feature = "chaos-faults")]
 use crate::kafka::events::Order;
 use crate::kafka::events::{Seat, Seated};
 use crate::lanes::Ticket;
+use crate::set::Jti;
+
+/// As the desk knows who is on its way.
+fn going(source: &Source, jti: Option<Jti>) -> Going {
+    Going {
+        seat: source.seat,
+        origin: source.record.origin.clone(),
+        element: source.element.as_ref().map(|(element, _)| *element),
+        jti,
+    }
+}
 
 /// Detections taken in between two looks at everything else.
 const TAKE: usize = 64;
@@ -115,8 +127,11 @@ impl Desk {
                 place.under_way += 1;
                 let stream = Arc::clone(&self.stream);
                 let offset = fault.source.record.origin.offset;
+                let id = fault.id;
+                self.journeys_by_id.begin(id, going(&fault.source, None));
                 self.journeys.spawn(async move {
                     Arrived {
+                        id,
                         seat,
                         offset,
                         ticket: None,
@@ -134,8 +149,13 @@ impl Desk {
         }
         let stream = Arc::clone(&self.stream);
         let approach = stream.wire.approach();
+        let id = draft.id;
+        let jti = draft.claims.jti.clone();
+        self.journeys_by_id
+            .begin(id, going(&draft.source, Some(jti)));
         self.journeys.spawn(async move {
             Arrived {
+                id,
                 seat,
                 offset,
                 ticket: Some(ticket),

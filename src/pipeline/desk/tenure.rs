@@ -78,6 +78,7 @@ impl Desk {
         if self.intake.seat().is_some_and(|seat| seats.contains(&seat)) {
             self.intake.forget();
         }
+        self.withdrawn(seats);
     }
 
     pub(super) fn revoking(&mut self, seats: &[Seat]) {
