@@ -2,7 +2,7 @@
 //!
 //! Every task has an owner here and an end: a desk that ends although nobody asked ends the process, with a non-zero code.
 
-mod assembly;
+pub(crate) mod assembly;
 pub mod files;
 
 use std::collections::BTreeMap;

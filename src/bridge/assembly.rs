@@ -96,7 +96,7 @@ pub(super) fn common(config: &Config, metrics: Metrics) -> Result<Common, StartE
 }
 
 /// How to reach Kafka.
-pub(super) fn client(config: &Config) -> KafkaClient {
+pub(crate) fn client(config: &Config) -> KafkaClient {
     let kafka = &config.kafka;
     let properties = kafka
         .properties
@@ -106,7 +106,8 @@ pub(super) fn client(config: &Config) -> KafkaClient {
         .with_token_file(kafka.oauthbearer_token_file.clone())
 }
 
-fn state_settings(config: &StateConfig) -> StateSettings {
+/// Where the state is.
+pub(crate) fn state_settings(config: &StateConfig) -> StateSettings {
     match config {
         StateConfig::Sqlite { path, window } => StateSettings::Sqlite {
             path: path.clone(),
@@ -299,7 +300,7 @@ fn wire(
 }
 
 /// Live and shadow runs of one stream know nothing of each other.
-fn state_name(stream: &StreamConfig) -> String {
+pub(crate) fn state_name(stream: &StreamConfig) -> String {
     match stream.mode {
         Mode::Live => stream.id.to_string(),
         Mode::Shadow => format!("{}.shadow", stream.id),

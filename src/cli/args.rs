@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::{Console, Exit};
-use crate::config::{Config, Environment, Files, LogFormat, Override, Sources, load};
+use crate::config::{Config, Environment, Files, LogFormat, Override, Sources, StreamConfig, load};
 
 /// Which configuration to load.
 #[derive(Clone, Debug, Args)]
@@ -154,4 +154,37 @@ impl ConfigArgs {
             }
         }
     }
+}
+
+/// The stream of this id, or the only one; [`None`]: it was said what there is.
+pub(super) fn choose<'a>(
+    config: &'a Config,
+    id: Option<&str>,
+    console: &mut Console<'_>,
+) -> io::Result<Option<&'a StreamConfig>> {
+    let found = match id {
+        Some(id) => config
+            .streams
+            .iter()
+            .find(|stream| stream.id.as_str() == id),
+        None if config.streams.len() == 1 => config.streams.first(),
+        None => None,
+    };
+    if found.is_none() {
+        let ids: Vec<&str> = config
+            .streams
+            .iter()
+            .map(|stream| stream.id.as_str())
+            .collect();
+        let question = match id {
+            Some(id) => format!("there is no stream {id:?}"),
+            None => "which stream?".to_owned(),
+        };
+        writeln!(
+            console.err,
+            "error: {question}\n    mend: --stream ID, one of: {}",
+            ids.join(", ")
+        )?;
+    }
+    Ok(found)
 }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clap::Args;
 
+use super::args::choose;
 use super::{ConfigArgs, Console, Exit, LogArgs};
-use crate::config::{Config, StreamConfig};
+use crate::config::StreamConfig;
 use crate::detection::{self, Decoded};
 use crate::mapping::{MapInput, Mapped};
 use crate::pipeline::now_ms;
@@ -74,34 +75,6 @@ pub(super) fn map(args: &MapArgs, log: &LogArgs, console: &mut Console<'_>) -> i
         Timestamp::from_secs(now_ms / 1000),
         console,
     )
-}
-
-fn choose<'a>(
-    config: &'a Config,
-    id: Option<&str>,
-    console: &mut Console<'_>,
-) -> io::Result<Option<&'a StreamConfig>> {
-    let found = match id {
-        Some(id) => config
-            .streams
-            .iter()
-            .find(|stream| stream.id.as_str() == id),
-        None if config.streams.len() == 1 => config.streams.first(),
-        None => None,
-    };
-    if found.is_none() {
-        let ids: Vec<&str> = config
-            .streams
-            .iter()
-            .map(|stream| stream.id.as_str())
-            .collect();
-        writeln!(
-            console.err,
-            "error: which stream?\n    mend: --stream ID, one of: {}",
-            ids.join(", ")
-        )?;
-    }
-    Ok(found)
 }
 
 fn show(

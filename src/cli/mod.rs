@@ -6,7 +6,9 @@ mod check;
 mod completion;
 mod demo;
 mod exit;
+mod explain;
 mod indent;
+mod kafka;
 pub mod keys;
 mod map;
 mod run;
@@ -54,6 +56,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Show what the mapping makes of a record on standard input, or why it makes nothing
     Map(map::MapArgs),
+    /// Show what would become of records that are in Kafka, rule by rule; changes and sends nothing
+    Explain(explain::ExplainArgs),
     /// Make signing keys, and show what is published about them
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -104,6 +108,7 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> io::Result<Exit> {
         Command::Run(args) => run::run(&args, &cli.log, console),
         Command::Demo(args) => demo::demo(&args, &cli.log, console),
         Command::Map(args) => map::map(&args, &cli.log, console),
+        Command::Explain(args) => explain::explain(&args, &cli.log, console),
         Command::Keys(command) => command.run(console),
         Command::Stream(command) => command.run(&cli.log, console),
         Command::Check(args) => check::check(&args, &cli.log, console),

@@ -217,6 +217,36 @@ impl Reader {
         Ok(first..end)
     }
 
+    /// What the reader's group has committed on these partitions; those without a commit are left out.
+    ///
+    /// # Errors
+    /// [`ReadError::Kafka`].
+    pub fn committed(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, i64>, ReadError> {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(topic, *partition);
+        }
+        let doing = || format!("the commits of the group on {topic} cannot be read");
+        let told = self
+            .consumer
+            .committed_offsets(list, ASK)
+            .map_err(|source| self.failed(doing(), source))?;
+        let mut committed = BTreeMap::new();
+        for element in told.elements() {
+            element
+                .error()
+                .map_err(|source| self.failed(doing(), source))?;
+            if let Offset::Offset(next) = element.offset() {
+                committed.insert(element.partition(), next);
+            }
+        }
+        Ok(committed)
+    }
+
     /// The first offset at or behind a time (ms since 1970) on each of these partitions; its log's end when no record is
     /// as young.
     ///

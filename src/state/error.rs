@@ -29,6 +29,18 @@ pub enum StateError {
         /// The newest one that we can read.
         known: i64,
     },
+    /// At open to look only: an older setbridge wrote the file, and nobody has migrated it.
+    #[error(
+        "the state file {path} has schema version {found}, not {known}: it is brought up to date when `setbridge run` opens it"
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The one that we read.
+        known: i64,
+    },
     /// The file is no SQLite database, not ours, or damaged. Moving it away loses dedup and levels,
     /// never a detection.
     #[error(

@@ -33,6 +33,7 @@ mod reply;
 mod sqlite;
 mod store;
 mod tenure;
+mod view;
 mod window;
 
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use facts::{Decided, Decision, Facts, Handover, JtiKey, Position, Question, 
 pub use redis::{OnUnavailable, RedisAddress, RedisSettings, RedisTls};
 pub use reply::{Flushed, Reply};
 pub use store::{Clock, StateSettings, StateStore, StreamState, system_clock};
+pub use view::StateView;
 
 /// What one stream asks of its backend. All calls take effect in the order in which they are made,
 /// also when their replies are awaited later or never.

@@ -1,8 +1,10 @@
 //! The binary as an operator meets it: every command, what it writes where, and its exit code.
 
 mod check;
+mod commands;
 mod demo;
 mod exit_codes;
+mod explain;
 mod keys;
 mod map;
 

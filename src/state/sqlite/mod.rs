@@ -11,6 +11,7 @@ mod rows;
 mod schema;
 mod syncer;
 mod tables;
+mod view;
 mod writer;
 
 #[cfg(test)]
@@ -31,6 +32,8 @@ use std::{
 use lock::FileLock;
 use rusqlite::Connection;
 use syncer::{Sync, Syncer};
+
+pub(super) use view::SqliteView;
 
 use super::{
     Backend, Clock, Decided, Decision, Facts, Flushed, Handover, JtiKey, Position, Question, Reply,

@@ -122,7 +122,7 @@ pub(super) fn open(path: &Path, migrations: &[&str]) -> Result<Connection, State
 }
 
 /// The schema version; 0 for a new file.
-fn version(connection: &Connection) -> Result<i64, StateError> {
+pub(super) fn version(connection: &Connection) -> Result<i64, StateError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let version = pragma("user_version")?;
     let tables: i64 =
