@@ -98,7 +98,6 @@ pub(super) fn origin(text: &str) -> Result<Origin, &'static str> {
 }
 
 /// An RFC 3339 time, or how long ago: `90s`, `15m`, `6h`, `2d`. In ms since 1970.
-#[cfg_attr(not(test), expect(dead_code, reason = "dlq, which is next, uses it"))]
 pub(super) fn moment(text: &str) -> Result<i64, &'static str> {
     let ago = || {
         let unit = text.chars().last()?;

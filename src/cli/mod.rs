@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod completion;
 mod demo;
+mod dlq;
 mod exit;
 mod explain;
 mod indent;
@@ -58,6 +59,9 @@ pub enum Command {
     Map(map::MapArgs),
     /// Show what would become of records that are in Kafka, rule by rule; changes and sends nothing
     Explain(explain::ExplainArgs),
+    /// List, show and replay dead letters
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
     /// Make signing keys, and show what is published about them
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -109,6 +113,7 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> io::Result<Exit> {
         Command::Demo(args) => demo::demo(&args, &cli.log, console),
         Command::Map(args) => map::map(&args, &cli.log, console),
         Command::Explain(args) => explain::explain(&args, &cli.log, console),
+        Command::Dlq(command) => command.run(&cli.log, console),
         Command::Keys(command) => command.run(console),
         Command::Stream(command) => command.run(&cli.log, console),
         Command::Check(args) => check::check(&args, &cli.log, console),

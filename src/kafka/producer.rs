@@ -126,13 +126,27 @@ impl AckedProducer {
     /// # Errors
     /// See [`WriteError`]. After an error the record may have been written all the same.
     pub async fn write(&self, record: Outgoing<'_>) -> Result<(), WriteError> {
-        match self.write_by(&self.together, &record).await {
-            Err(WriteError::TooLarge { .. }) => self.write_by(&self.alone, &record).await,
+        match self.write_by(&self.together, None, &record).await {
+            Err(WriteError::TooLarge { .. }) => self.write_by(&self.alone, None, &record).await,
             result => result,
         }
+        .map(drop)
     }
 
-    async fn write_by(&self, slot: &Slot, record: &Outgoing<'_>) -> Result<(), WriteError> {
+    /// As [`Self::write`], to this partition; returns the record's offset.
+    ///
+    /// # Errors
+    /// As for [`Self::write`].
+    pub async fn write_to(&self, partition: i32, record: Outgoing<'_>) -> Result<i64, WriteError> {
+        self.write_by(&self.alone, Some(partition), &record).await
+    }
+
+    async fn write_by(
+        &self,
+        slot: &Slot,
+        partition: Option<i32>,
+        record: &Outgoing<'_>,
+    ) -> Result<i64, WriteError> {
         let topic = record.topic;
         let failed = |source: KafkaError| match code_of(&source) {
             Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) => WriteError::TooLarge {
@@ -155,8 +169,9 @@ impl AckedProducer {
         let mut outgoing = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
         outgoing.key = record.key;
         outgoing.payload = record.value;
+        outgoing.partition = partition;
         match producer.send(outgoing, Duration::from_secs(5)).await {
-            Ok(_) => Ok(()),
+            Ok(delivery) => Ok(delivery.offset),
             Err((error, _)) => {
                 if producer.client().fatal_error().is_some() {
                     *slot.lock() = None;

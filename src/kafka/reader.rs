@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaRespErr;
@@ -433,6 +433,44 @@ impl Reader {
         Ok(())
     }
 
+    /// Follows partitions of any topics from these offsets on. `take` gets each record, and [`None`] whenever nothing came
+    /// for 100 ms, until it breaks. A broker that is gone for a while is waited for.
+    ///
+    /// # Errors
+    /// [`ReadError::Kafka`], when it is nothing of the moment.
+    pub fn follow(
+        &self,
+        from: &BTreeMap<(String, i32), i64>,
+        mut take: impl FnMut(Option<Record>) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let doing = || "the topics cannot be followed".to_owned();
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), offset) in from {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
+                .map_err(|source| self.failed(doing(), source))?;
+        }
+        self.consumer
+            .assign(&list)
+            .map_err(|source| self.failed(doing(), source))?;
+        let followed = loop {
+            let record = match self.consumer.poll(Duration::from_millis(100)) {
+                None | Some(Err(KafkaError::PartitionEOF(_))) => None,
+                Some(Ok(message)) => Some(record_of(&message, Arc::from(message.topic()))),
+                Some(Err(error)) => match code_of(&error) {
+                    Some(Code::GroupAuthorizationFailed) => None,
+                    Some(code) if Trouble::of(code) == Trouble::Unreachable => None,
+                    _ => break Err(self.failed(doing(), error)),
+                },
+            };
+            if take(record).is_break() {
+                break Ok(());
+            }
+        };
+        // An assignment that is empty cannot be refused.
+        let _ = self.consumer.assign(&TopicPartitionList::new());
+        followed
+    }
+
     fn failed(&self, doing: String, source: KafkaError) -> ReadError {
         // What librdkafka said is told by polls only, and a question polls nothing. Nobody wants records any more.
         // Errors end a poll, log lines do not.
@@ -444,6 +482,27 @@ impl Reader {
         let said = said.unwrap_or_else(PoisonError::into_inner).clone();
         failed(&doing, said, source)
     }
+}
+
+/// Commits these offsets for a group that nobody joins: what a command remembers from one run to the next. Blocks.
+///
+/// # Errors
+/// [`ReadError::Kafka`].
+pub fn remember(
+    kafka: &KafkaClient,
+    group: &str,
+    offsets: &BTreeMap<(String, i32), i64>,
+) -> Result<(), ReadError> {
+    let Reader { consumer } = Reader::new(kafka, group)?;
+    let doing = || format!("offsets of group {group} cannot be committed");
+    let mut list = TopicPartitionList::new();
+    for ((topic, partition), offset) in offsets {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
+            .map_err(|source| failed(&doing(), None, source))?;
+    }
+    consumer
+        .commit(&list, CommitMode::Sync)
+        .map_err(|source| failed(&doing(), None, source))
 }
 
 /// A broker that cannot be reached is an effect more often than a cause: what librdkafka said before tells more.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -135,6 +135,57 @@ pub async fn ensure(client: KafkaClient, wanted: Wanted) -> Result<(), TopicErro
             )
             .await
         }
+    }
+}
+
+/// Makes sure that the topic is there, that it has so many partitions at least, and that we may write to it.
+///
+/// # Errors
+/// See [`TopicError`].
+pub async fn ensure_partitions(
+    client: KafkaClient,
+    name: &str,
+    count: i32,
+    replication: Option<i32>,
+) -> Result<(), TopicError> {
+    let wanted = Wanted {
+        name: name.to_owned(),
+        create: true,
+        partitions: Some(count),
+        like: String::new(),
+        replication,
+    };
+    ensure(client.clone(), wanted).await?;
+    let (asked, topic) = (client.clone(), name.to_owned());
+    let there = tokio::task::spawn_blocking(move || partitions(&asker(&asked)?, &topic))
+        .await
+        .unwrap_or(Err(KafkaError::Canceled))
+        .map_err(|error| refused(name, error))?;
+    // One that was made just now may not be known to every broker.
+    match (there, usize::try_from(count)) {
+        (Some(there), Ok(count)) if there < count => grow(&client, name, count).await,
+        _ => Ok(()),
+    }
+}
+
+async fn grow(client: &KafkaClient, name: &str, count: usize) -> Result<(), TopicError> {
+    let admin: AdminClient<DefaultClientContext> = client
+        .config()
+        .create()
+        .map_err(|error| refused(name, error))?;
+    client
+        .authenticate(admin.inner())
+        .map_err(|error| refused(name, error))?;
+    let options = AdminOptions::new()
+        .operation_timeout(Some(ASK))
+        .request_timeout(Some(ASK));
+    let more = NewPartitions::new(name, count);
+    match admin.create_partitions([&more], &options).await {
+        Ok(results) => match results.into_iter().next() {
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err((_, code))) => Err(refused(name, KafkaError::AdminOp(code))),
+        },
+        Err(error) => Err(refused(name, error)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::sqlite::SqliteView;
 use super::window::Window;
-use super::{Clock, Facts, Question, StateError, StateSettings, StateStore};
+use super::{Clock, Facts, OnUnavailable, Question, StateError, StateSettings, StateStore};
 
 /// A state that can be looked at and not changed.
 pub struct StateView {
@@ -12,6 +12,9 @@ pub struct StateView {
 
 enum Kind {
     Sqlite(SqliteView, Window),
+    /// Every member looks there, and a look-up changes nothing; only where there is nothing at all about a stream, the
+    /// schema version is noted.
+    Redis(StateStore),
 }
 
 impl StateStore {
@@ -30,6 +33,13 @@ impl StateStore {
             StateSettings::Sqlite { path, window } => {
                 Kind::Sqlite(SqliteView::open(path)?, Window::new(*window))
             }
+            StateSettings::Redis(settings) => {
+                let mut settings = settings.clone();
+                // "Nothing is known" would be no answer here.
+                settings.on_unavailable = OnUnavailable::Hold;
+                let settings = StateSettings::Redis(settings);
+                Kind::Redis(StateStore::open(&settings, clock.clone())?)
+            }
         };
         Ok(Some(StateView { kind, clock }))
     }
@@ -47,6 +57,16 @@ impl StateView {
     ) -> Result<Vec<Facts>, StateError> {
         match &self.kind {
             Kind::Sqlite(view, window) => view.look_up(stream, questions, *window, (self.clock)()),
+            Kind::Redis(store) => {
+                let state = store.stream(stream);
+                // All are asked before the first is awaited: one round trip.
+                let replies: Vec<_> = questions.iter().map(|q| state.look_up(q)).collect();
+                let mut facts = Vec::with_capacity(replies.len());
+                for reply in replies {
+                    facts.push(reply.await?);
+                }
+                Ok(facts)
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 mod check;
 mod commands;
 mod demo;
+mod dlq;
 mod exit_codes;
 mod explain;
 mod keys;
