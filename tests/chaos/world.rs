@@ -18,6 +18,8 @@ use super::support::configuration::Configuration;
 
 /// A process that was asked to end has to within this: `termination_grace` and some time of a busy machine.
 const END: Duration = Duration::from_secs(20);
+/// A broker that was started again leads its partitions by then.
+const SETTLED_MS: u64 = 12_000;
 /// A new process answers on its ports by then.
 const UP: Duration = Duration::from_secs(90);
 
@@ -59,6 +61,8 @@ pub(crate) struct Told {
     pub(crate) rebalances: AtomicU64,
     pub(crate) max_rss: AtomicU64,
     pub(crate) forced: Mutex<Vec<Forced>>,
+    /// Of a broker or of Redis: from, and until when it counts.
+    outages: Mutex<Vec<(u64, Option<u64>)>>,
     /// In words: what no member may do.
     pub(crate) breaches: Mutex<Vec<String>>,
 }
@@ -69,17 +73,40 @@ impl Told {
         self.breaches.lock().expect("no panic").push(what);
     }
 
+    /// All that the process had.
     fn force(&self, process: u16, from_ms: u64, until_ms: u64) {
-        self.force_one(process, None, from_ms, until_ms);
-    }
-
-    fn force_one(&self, process: u16, partition: Option<(bool, i32)>, from_ms: u64, until_ms: u64) {
-        self.forced.lock().expect("no panic").push(Forced {
+        self.let_go(Forced {
             process,
-            partition,
+            partition: None,
+            in_order: false,
             from_ms,
             until_ms,
         });
+    }
+
+    fn let_go(&self, forced: Forced) {
+        self.forced.lock().expect("no panic").push(forced);
+    }
+
+    fn outage_begins(&self) {
+        let mut outages = self.outages.lock().expect("no panic");
+        outages.push((now_ms(), None));
+    }
+
+    fn outage_ends(&self) {
+        let mut outages = self.outages.lock().expect("no panic");
+        for (_, until) in outages.iter_mut() {
+            until.get_or_insert(now_ms() + SETTLED_MS);
+        }
+    }
+
+    /// A commit at this moment may have failed for want of a broker, or the state may not have been durable.
+    fn is_outage(&self, at_ms: u64) -> bool {
+        let outages = self.outages.lock().expect("no panic");
+        let within = |(from, until): &(u64, Option<u64>)| {
+            *from <= at_ms + 1000 && until.is_none_or(|until| at_ms <= until)
+        };
+        outages.iter().any(within)
     }
 }
 
@@ -97,18 +124,29 @@ impl World {
             Act::BrokerStart(broker) => {
                 let started = self.nodes[broker].lock().expect("no panic").start();
                 started.expect("a broker starts again");
+                self.told.outage_ends();
             }
             Act::Trouble(trouble) => self.book.trouble(Some(trouble)),
             Act::Well => self.book.trouble(None),
-            Act::RedisKill => self.with_store(Store::kill),
-            Act::RedisStop => self.with_store(Store::stop),
-            Act::RedisStart => self.with_store(Store::start),
+            Act::RedisKill => {
+                self.told.outage_begins();
+                self.with_store(Store::kill);
+            }
+            Act::RedisStop => {
+                self.told.outage_begins();
+                self.with_store(Store::stop);
+            }
+            Act::RedisStart => {
+                self.with_store(Store::start);
+                self.told.outage_ends();
+            }
             Act::Rotate => self.rotate().await,
         }
     }
 
     fn broker(&self, broker: usize, fault: fn(&mut Node)) {
         self.told.broker_faults.fetch_add(1, Ordering::Relaxed);
+        self.told.outage_begins();
         fault(&mut self.nodes[broker].lock().expect("no panic"));
     }
 
@@ -185,8 +223,8 @@ impl World {
             }
         };
         match code {
-            Some(0) => {}
-            // The drain was cut off: what was under way is sent again.
+            Some(0) if !self.told.is_outage(now_ms()) => {}
+            // The drain was cut off, or its last commit: what was under way is sent again.
             Some(_) => self.told.force(process, from, now_ms()),
             None => {
                 self.told
@@ -283,20 +321,19 @@ impl World {
             }
             let cut_off = message.starts_with("partition lost")
                 || message.starts_with("the state was not durable");
-            // The group may have given the partition away a session before its owner heard of it.
-            let before = if cut_off { 8000 } else { 1000 };
             if cut_off || message == "partition leaves" {
+                // The group may have given the partition away a session before its owner heard of it.
+                let before = if cut_off { 8000 } else { 1000 };
                 let topic = line["topic"].as_str().unwrap_or_default();
-                let number = line["partition"]
-                    .as_i64()
-                    .and_then(|n| i32::try_from(n).ok());
-                let partition = number.map(|number| (topic == self.keyed, number));
-                self.told.force_one(
-                    running.process,
-                    partition,
-                    at.saturating_sub(before),
-                    at + 1000,
-                );
+                let number = line["partition"].as_i64();
+                let number = number.and_then(|n| i32::try_from(n).ok());
+                self.told.let_go(Forced {
+                    process: running.process,
+                    partition: number.map(|number| (topic == self.keyed, number)),
+                    in_order: !cut_off && !self.told.is_outage(at),
+                    from_ms: at.saturating_sub(before),
+                    until_ms: at + 1000,
+                });
             }
         }
     }

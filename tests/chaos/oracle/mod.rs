@@ -64,12 +64,14 @@ pub(crate) struct Letter {
     pub(crate) reason: String,
 }
 
-/// A process was cut off from what it had not committed: it was killed, or its partitions were taken.
+/// A process had to let go: it was killed, its partitions were taken, or it gave them back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Forced {
     pub(crate) process: u16,
     /// Of which topic (keyed?) and partition; `None`: of all that it had.
     pub(crate) partition: Option<(bool, i32)>,
+    /// It could commit what it had settled, so nothing of that may be sent again.
+    pub(crate) in_order: bool,
     /// Since when nothing that it stored may count.
     pub(crate) from_ms: u64,
     /// When it was back; what it sent later is another matter.

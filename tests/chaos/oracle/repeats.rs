@@ -33,7 +33,7 @@ fn exposed(history: &History) -> u64 {
         next: std::collections::BTreeMap::new(),
     };
     let mut exposed = 0;
-    for forced in &history.forced {
+    for forced in history.forced.iter().filter(|forced| !forced.in_order) {
         let known = history.committed.iter().rev();
         let known = { known }.find(|c| c.at_ms <= forced.from_ms);
         let next = &known.unwrap_or(&nothing).next;

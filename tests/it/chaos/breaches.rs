@@ -249,6 +249,7 @@ fn other_bytes_after_a_hand_over_are_another_delivery() {
     history.forced.push(Forced {
         process: 0,
         partition: None,
+        in_order: false,
         from_ms: 2000,
         until_ms: 3000,
     });
@@ -285,6 +286,7 @@ fn too_many_repeats_are_found() {
     history.forced.push(Forced {
         process: 0,
         partition: None,
+        in_order: false,
         from_ms: 5000,
         until_ms: 6000,
     });
@@ -298,6 +300,9 @@ fn too_many_repeats_are_found() {
     // Only what was committed before counts; and of another partition nothing does.
     history.committed[0] = committed(4000, 1);
     assert_eq!(judge(&history).repeats_bound, 3);
+    history.forced[0].in_order = true;
+    assert_eq!(judge(&history).repeats_bound, 0);
+    history.forced[0].in_order = false;
     history.forced[0].partition = Some((true, 3));
     assert_eq!(judge(&history).repeats_bound, 0);
 }
