@@ -14,7 +14,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::load::{KEYED, LOOSE, Produced, Unit};
 use super::oracle::{Committed, Letter, Place};
-use super::receiver::{digest, now_ms};
+use super::receiver::{fingerprint, now_ms};
 use super::support::wire::{Seen, Wire};
 
 /// Id of the stream.
@@ -90,7 +90,7 @@ impl Source {
         config
             .set("acks", "all")
             .set("enable.idempotence", "true")
-            .set("linger.ms", "5")
+            .set("linger.ms", "20")
             .set("reconnect.backoff.max.ms", "500")
             .set("message.timeout.ms", DELIVERY.as_millis().to_string());
         Source {
@@ -272,7 +272,7 @@ fn letter(seen: &Seen, keyed: bool) -> Option<Letter> {
         element: number("setbridge-element").and_then(|n| u32::try_from(n).ok()),
         jti: seen
             .header("setbridge-jti")
-            .map(|jti| digest(jti.as_bytes())),
+            .map(|jti| fingerprint(jti.as_bytes())),
         reason: seen.header("setbridge-reason")?.to_owned(),
     })
 }

@@ -1,11 +1,11 @@
 //! The receiver: judges every SET as Okta would, answers as the moment's trouble wants, writes everything down.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::digest;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -70,10 +70,10 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 /// The same text, the same number, in this run and the next.
-pub(crate) fn digest(text: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
+pub(crate) fn fingerprint(text: &[u8]) -> u64 {
+    let hash = digest::digest(&digest::SHA256, text);
+    let first = hash.as_ref().first_chunk().expect("32 bytes");
+    u64::from_be_bytes(*first)
 }
 
 impl Receiver {
@@ -339,7 +339,7 @@ impl Book {
             process: process.unwrap_or(u16::MAX),
             kid: 0,
             jti: 0,
-            bytes: digest(raw),
+            bytes: fingerprint(raw),
             claims: 0,
             said: None,
             accepted: false,
@@ -355,8 +355,8 @@ impl Book {
         };
         let mut claims = inspected.claims;
         // Truncated: two keys of one run do not meet in 16 bits but by great chance.
-        attempt.kid = (digest(inspected.kid.as_bytes()) & 0xffff) as u16;
-        attempt.jti = digest(claims["jti"].as_str().unwrap_or_default().as_bytes());
+        attempt.kid = (fingerprint(inspected.kid.as_bytes()) & 0xffff) as u16;
+        attempt.jti = fingerprint(claims["jti"].as_str().unwrap_or_default().as_bytes());
         attempt.said = said(&claims);
         if attempt.said.is_none() {
             self.complain(format!("not ours: {}", Value::Object(claims.clone())));
@@ -369,7 +369,7 @@ impl Book {
                 .map(|event| event.remove("previous_level"));
         }
         let rest = serde_json::to_vec(&claims).expect("claims");
-        attempt.claims = digest(&rest);
+        attempt.claims = fingerprint(&rest);
         attempt
     }
 

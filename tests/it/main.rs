@@ -29,6 +29,7 @@ mod hostile_receivers;
 mod kafka_faults;
 mod members;
 mod operators;
+mod poll_interval;
 mod positions;
 mod proxies;
 mod purity;
