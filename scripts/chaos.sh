@@ -15,7 +15,7 @@ target=${CARGO_TARGET_DIR:-$PWD/target}
 export SETBRIDGE_KAFKA_LIBS=${SETBRIDGE_KAFKA_LIBS:-$PWD/target/kafka/libs}
 
 scripts/kafka.sh
-scripts/setup.sh
+scripts/setup.sh --redis
 if [ -z "${SETBRIDGE_BIN-}" ]; then
     cargo build --release --locked --bin setbridge
     export SETBRIDGE_BIN=$target/release/setbridge
@@ -32,7 +32,7 @@ if [ "${1-}" != --short ]; then
     exec "$driver" "${options[@]}" "$@"
 fi
 
-"$driver" --seed 12 --minutes 0.8 --records 12000 --state sqlite-alone --protocol consumer
+"$driver" --seed 12 --minutes 0.8 --records 12000 --state redis --protocol consumer
 "$driver" --seed 11 --minutes 0.8 --records 12000 --state sqlite-each --protocol classic
 
 # A bridge that stores offsets early loses records, one that skips the lanes changes their order: both must be found.

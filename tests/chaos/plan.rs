@@ -94,8 +94,8 @@ pub(crate) enum Act {
     Well,
     /// SIGKILL to Redis
     RedisKill,
-    /// SIGTERM to Redis
-    RedisStop,
+    /// SIGSTOP to Redis
+    RedisPause,
     /// Redis is back
     RedisStart,
     /// All members sign with the next key
@@ -268,7 +268,7 @@ fn receiver(seed: u64, until_ms: u64, steps: &mut Vec<Step>) {
 
 fn redis(seed: u64, until_ms: u64, steps: &mut Vec<Step>) {
     let mut dice = Dice::new(seed, "redis");
-    let mut bag = Bag::new(&[Act::RedisKill, Act::RedisStop]);
+    let mut bag = Bag::new(&[Act::RedisKill, Act::RedisPause]);
     let gap = (until_ms / 10).clamp(12_000, 40_000);
     let mut at = dice.between(gap / 2, gap);
     while at < until_ms {

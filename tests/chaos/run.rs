@@ -161,7 +161,7 @@ async fn set_up(wishes: &Wishes, sets: &Sets) -> Result<Stage, String> {
         json!({"ca_file": front.ca.display().to_string()}),
     );
     let store = match wishes.state {
-        State::Redis => Some(Store::new(common.folder().join("redis"))?),
+        State::Redis => Some(Store::start()),
         _ => None,
     };
     if let Some(store) = &store {
@@ -335,7 +335,7 @@ async fn perform(world: Arc<World>, act: Act) {
         | Act::BrokerStop(_)
         | Act::BrokerStart(_)
         | Act::RedisKill
-        | Act::RedisStop
+        | Act::RedisPause
         | Act::RedisStart => {
             let handle = tokio::runtime::Handle::current();
             let blocking = tokio::task::spawn_blocking(move || handle.block_on(world.act(act)));

@@ -132,12 +132,12 @@ impl World {
                 self.told.outage_begins();
                 self.with_store(Store::kill);
             }
-            Act::RedisStop => {
+            Act::RedisPause => {
                 self.told.outage_begins();
-                self.with_store(Store::stop);
+                self.with_store(Store::pause);
             }
             Act::RedisStart => {
-                self.with_store(Store::start);
+                self.with_store(Store::go_on);
                 self.told.outage_ends();
             }
             Act::Rotate => self.rotate().await,

@@ -40,7 +40,7 @@ fn every_kind_of_fault_comes_in_a_run_of_ten_minutes() {
             "BrokerStart(",
             "Rotate",
             "RedisKill",
-            "RedisStop",
+            "RedisPause",
             "RedisStart",
             "Well",
             "Trouble(RetryAfter(",
