@@ -86,6 +86,10 @@ pub struct StreamMetrics {
     pub lag_seconds: Gauge,
     pub spread_subjects: IntCounter,
     pub handovers: IntCounter,
+    /// Whether the stream goes on without its state.
+    pub state_bypassed: IntGauge,
+    /// SETs that were admitted without asking the state.
+    pub sets_without_state: IntCounter,
     pub state_errors: IntCounter,
     pub operator_acts: Labelled,
     pub(super) held: BTreeMap<&'static str, IntGauge>,

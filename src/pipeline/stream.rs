@@ -215,6 +215,9 @@ impl Stream {
         if facts.other_partition {
             self.parts.metrics.spread_subjects.inc();
         }
+        if facts.bypassed {
+            self.parts.metrics.sets_without_state.inc();
+        }
         Ok(facts)
     }
 

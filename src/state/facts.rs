@@ -46,6 +46,8 @@ pub struct Facts {
     pub level_event_time: Option<Timestamp>,
     /// The subject was seen on another partition too: order across them is not promised.
     pub other_partition: bool,
+    /// Nobody could be asked, and the stream goes on all the same: nothing here is known.
+    pub bypassed: bool,
 }
 
 /// A SET that has its final outcome.

@@ -62,6 +62,14 @@ trait Backend: Send + Sync {
     /// The partition is not ours any more. Only a state that others share needs to know.
     fn released(&self, _topic: &str, _partition: i32) {}
     fn flush(&self) -> Flushed;
+    /// The stream goes on without its state.
+    fn is_bypassed(&self) -> bool {
+        false
+    }
+    /// Partitions whose levels were dropped because the state has lost writes, since the last call.
+    fn take_lost(&self) -> u64 {
+        0
+    }
     fn accepted_under(&self) -> Reply<Option<[u8; 32]>>;
     fn set_accepted_under(&self, fingerprint: [u8; 32]) -> Flushed;
     fn operator_hold(&self) -> Reply<Option<String>>;

@@ -218,6 +218,19 @@ impl StreamState {
         self.0.flush()
     }
 
+    /// Whether the state is gone and the stream goes on without, as configured.
+    #[must_use]
+    pub fn is_bypassed(&self) -> bool {
+        self.0.is_bypassed()
+    }
+
+    /// In how many partitions levels were dropped since the last call, because a shared state has
+    /// lost what it had acknowledged, or could not be told all that was decided without it.
+    #[must_use]
+    pub fn take_lost(&self) -> u64 {
+        self.0.take_lost()
+    }
+
     /// The fingerprint of the configuration under which the receiver accepted its first SET.
     ///
     /// # Errors

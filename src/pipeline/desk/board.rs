@@ -35,6 +35,10 @@ impl Desk {
         metrics.uncommitted.set(as_i64(parts.room.uncommitted()));
         metrics.partitions.set(as_i64(self.places.len()));
         metrics.paused.set(as_i64(self.paused));
+        metrics
+            .state_bypassed
+            .set(i64::from(parts.state.is_bypassed()));
+        metrics.handovers.inc_by(parts.state.take_lost());
         if self.last_lag.elapsed() < Duration::from_secs(1) {
             return;
         }

@@ -83,6 +83,9 @@ impl Link {
                 request_timeout: settings.request_timeout,
                 at: Arc::clone(at),
             };
+            if settings.addresses.len() > 1 && !settings.cluster {
+                link.must_be_primary().await?;
+            }
             link.load_scripts().await?;
             Ok::<_, RedisError>(link)
         };
@@ -177,6 +180,18 @@ impl Link {
         }
     }
 
+    /// Of several servers only one takes writes.
+    async fn must_be_primary(&mut self) -> Result<(), RedisError> {
+        let mut ask = redis::cmd("INFO");
+        ask.arg("replication");
+        let told = self.exchange(&[ask]).await?;
+        let told = told.first().map(text_of).unwrap_or_default();
+        if told.lines().any(|line| line.trim() == "role:slave") {
+            return Err(std::io::Error::other("it is a replica").into());
+        }
+        Ok(())
+    }
+
     async fn load_scripts(&mut self) -> Result<(), RedisError> {
         for script in Script::ALL {
             let mut load = redis::cmd("SCRIPT");
@@ -230,6 +245,24 @@ fn nodes(
             .set_redis_settings(log_in.clone()))
     };
     addresses.iter().map(node).collect()
+}
+
+/// Whether the files for TLS can be used.
+///
+/// # Errors
+/// What a connection would fail with.
+pub(super) fn check_files(settings: &RedisSettings) -> Result<(), StateError> {
+    let Some(tls) = &settings.tls else {
+        return Ok(());
+    };
+    let at = settings.at().into();
+    let certificates = certificates(tls, &at)?;
+    let nodes = nodes(settings, &settings.addresses).map_err(|error| trouble::of(error, &at))?;
+    for node in nodes {
+        Client::build_with_tls(node, certificates.clone())
+            .map_err(|error| trouble::of(error, &at))?;
+    }
+    Ok(())
 }
 
 fn certificates(tls: &RedisTls, at: &Arc<str>) -> Result<TlsCertificates, StateError> {

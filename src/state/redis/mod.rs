@@ -5,6 +5,8 @@
 //! commands down the stream's channel. When the task is gone, the channel and every waiting answer
 //! are dropped, so that each call ends with [`StateError::Stopped`].
 
+mod health;
+mod kept;
 mod link;
 mod places;
 mod scripts;
@@ -13,6 +15,9 @@ mod steps;
 mod text;
 mod trouble;
 mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -35,8 +40,10 @@ use super::{
     Backend, Decided, Facts, Flushed, Handover, Question, Reply, StateError, StateStats,
     reply::Answer,
 };
+use health::Health;
 use places::Place;
 pub use settings::{OnUnavailable, RedisAddress, RedisSettings, RedisTls};
+use steps::Assignment;
 use writer::{Common, Writer};
 
 /// What the handles ask of a stream's task.
@@ -44,12 +51,7 @@ enum Command {
     LookUp(Box<Question>, Answer<Facts>),
     Remember(Box<Decided>, Answer<()>),
     Progress(Place, i64, Answer<()>),
-    Assigned {
-        place: Place,
-        committed: Option<i64>,
-        log_end: i64,
-        answer: Answer<Handover>,
-    },
+    Assigned(Assignment, Answer<Handover>),
     Released(Place),
     Flush(Answer<()>),
     AcceptedUnder(Answer<Option<[u8; 32]>>),
@@ -60,22 +62,23 @@ enum Command {
 
 /// The state of all streams, in a Redis that need not be there yet.
 pub(super) struct RedisStore {
-    streams: Mutex<HashMap<Arc<str>, UnboundedSender<Command>>>,
+    streams: Mutex<HashMap<Arc<str>, RedisStream>>,
     opened: UnboundedSender<Opened>,
     common: Arc<Common>,
     ended: oneshot::Receiver<Result<(), StateError>>,
 }
 
 /// A stream that was met for the first time.
-type Opened = (Arc<str>, UnboundedReceiver<Command>);
+type Opened = (Arc<str>, UnboundedReceiver<Command>, Arc<Health>);
 
 impl RedisStore {
-    /// Starts the thread; nobody waits for the Redis.
+    /// Starts the thread; nobody waits for the Redis. The files for TLS are looked at.
     #[expect(
         clippy::disallowed_methods,
         reason = "one message a stream of the configuration"
     )]
     pub(super) fn open(settings: &RedisSettings) -> Result<Self, StateError> {
+        link::check_files(settings)?;
         let no_thread = |error: io::Error| StateError::Unreachable {
             path: PathBuf::new(),
             source: Arc::new(error),
@@ -114,16 +117,16 @@ impl RedisStore {
     )]
     pub(super) fn stream(&self, id: &str) -> RedisStream {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(commands) = streams.get(id) {
-            return RedisStream {
-                commands: commands.clone(),
-            };
+        if let Some(stream) = streams.get(id) {
+            return stream.clone();
         }
         let (commands, received) = unbounded_channel();
+        let health = Arc::new(Health::default());
         // When the thread is gone, the commands are dropped, and so every reply says `Stopped`.
-        drop(self.opened.send((id.into(), received)));
-        streams.insert(id.into(), commands.clone());
-        RedisStream { commands }
+        drop(self.opened.send((id.into(), received, Arc::clone(&health))));
+        let stream = RedisStream { commands, health };
+        streams.insert(id.into(), stream.clone());
+        stream
     }
 
     /// Levels, marks and jtis are not counted: the server keeps those of all members.
@@ -147,8 +150,8 @@ async fn run(common: Arc<Common>, mut opened: UnboundedReceiver<Opened>) -> Resu
     while may_come || !writers.is_empty() {
         tokio::select! {
             stream = opened.recv(), if may_come => match stream {
-                Some((id, commands)) => {
-                    let writer = Writer::new(id, Arc::clone(&common));
+                Some((id, commands, health)) => {
+                    let writer = Writer::new(id, Arc::clone(&common), health);
                     writers.spawn(writer.run(commands));
                 }
                 None => may_come = false,
@@ -163,8 +166,10 @@ async fn run(common: Arc<Common>, mut opened: UnboundedReceiver<Opened>) -> Resu
 }
 
 /// One stream's end of its channel.
+#[derive(Clone)]
 pub(super) struct RedisStream {
     commands: UnboundedSender<Command>,
+    health: Arc<Health>,
 }
 
 impl RedisStream {
@@ -205,12 +210,12 @@ impl Backend for RedisStream {
         log_end: i64,
     ) -> Reply<Handover> {
         let place = text::place(topic, partition).into();
-        self.ask(|answer| Command::Assigned {
+        let assignment = Assignment {
             place,
             committed,
             log_end,
-            answer,
-        })
+        };
+        self.ask(|answer| Command::Assigned(assignment, answer))
     }
 
     fn released(&self, topic: &str, partition: i32) {
@@ -221,6 +226,14 @@ impl Backend for RedisStream {
 
     fn flush(&self) -> Flushed {
         self.ask(Command::Flush)
+    }
+
+    fn is_bypassed(&self) -> bool {
+        self.health.is_bypassed()
+    }
+
+    fn take_lost(&self) -> u64 {
+        self.health.take_lost()
     }
 
     fn accepted_under(&self) -> Reply<Option<[u8; 32]>> {

@@ -41,6 +41,13 @@ impl Places {
         (Handover::First, tenure)
     }
 
+    /// The same tenure in a new epoch of levels, to which none of those there belongs.
+    pub(super) fn without_levels(found: &str) -> ((), Tenure) {
+        let mut tenure = text::read_tenure(found).unwrap_or_default();
+        tenure.levels_epoch += 1;
+        ((), tenure)
+    }
+
     /// The partition is ours, in the epochs of this tenure.
     pub(super) fn begin(&mut self, place: &Place, tenure: &Tenure) {
         let held = Held {

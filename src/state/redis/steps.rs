@@ -22,8 +22,34 @@ pub(super) enum Write {
     Progress(Place, i64),
     /// A fact about the stream; none removes it.
     Note(&'static str, Option<String>),
+    /// The partition was assigned in a bypass, so nobody waits for what that means.
+    Assigned(Assignment),
     /// Nothing to write: the partition is not ours any more.
     Released(Place),
+}
+
+impl Write {
+    /// The partition that this one makes ours, or not ours any more.
+    pub(super) fn place_that_moves(&self) -> Option<&Place> {
+        match self {
+            Self::Assigned(assignment) => Some(&assignment.place),
+            Self::Released(place) => Some(place),
+            _ => None,
+        }
+    }
+
+    /// What an operator said, and whose partition it is, is never forgotten.
+    pub(super) fn may_be_forgotten(&self) -> bool {
+        matches!(self, Self::Remember(_) | Self::Progress(..))
+    }
+}
+
+/// A partition that becomes ours.
+#[derive(Debug, Clone)]
+pub(super) struct Assignment {
+    pub(super) place: Place,
+    pub(super) committed: Option<i64>,
+    pub(super) log_end: i64,
 }
 
 pub(super) enum Step {
@@ -34,9 +60,7 @@ pub(super) enum Step {
     HeldSince(Answer<Option<i64>>),
     /// Takes round trips of its own.
     Assigned {
-        place: Place,
-        committed: Option<i64>,
-        log_end: i64,
+        assignment: Assignment,
         answer: Answer<Handover>,
     },
 }
@@ -54,18 +78,8 @@ impl Step {
             Command::AcceptedUnder(answer) => return Some(Self::AcceptedUnder(answer)),
             Command::OperatorHold(answer) => return Some(Self::OperatorHold(answer)),
             Command::HeldSince(answer) => return Some(Self::HeldSince(answer)),
-            Command::Assigned {
-                place,
-                committed,
-                log_end,
-                answer,
-            } => {
-                return Some(Self::Assigned {
-                    place,
-                    committed,
-                    log_end,
-                    answer,
-                });
+            Command::Assigned(assignment, answer) => {
+                return Some(Self::Assigned { assignment, answer });
             }
             Command::Flush(answer) => {
                 waiting.push(answer);
@@ -126,7 +140,9 @@ impl Step {
             Self::OperatorHold(_) => read(keys, OPERATOR_HOLD),
             Self::HeldSince(_) => read(keys, HELD_SINCE),
             // Nothing is asked, so any cheap question will do: a step is a command.
-            Self::Write(Write::Released(_)) | Self::Assigned { .. } => read(keys, "schema"),
+            Self::Write(Write::Released(_) | Write::Assigned(_)) | Self::Assigned { .. } => {
+                read(keys, "schema")
+            }
         }
     }
 
@@ -154,6 +170,52 @@ impl Step {
             }
             Self::Write(_) | Self::Assigned { .. } => {}
         }
+    }
+
+    /// The assignment that the step is.
+    pub(super) fn assignment(&self) -> Option<&Assignment> {
+        match self {
+            Self::Write(Write::Assigned(assignment)) | Self::Assigned { assignment, .. } => {
+                Some(assignment)
+            }
+            _ => None,
+        }
+    }
+
+    /// What an operator said last, if the step tells.
+    pub(super) fn operator_hold(&self, answer: &Value) -> Option<Option<String>> {
+        match self {
+            Self::OperatorHold(_) => Some(Self::text(Some(answer))),
+            Self::Write(Write::Note(OPERATOR_HOLD, said)) => Some(said.clone()),
+            _ => None,
+        }
+    }
+
+    /// Without the server: nothing is known but what an operator said last.
+    pub(super) fn bypass(self, operator_hold: &mut Option<String>) -> Option<Write> {
+        match self {
+            Self::Write(write) => {
+                if let Write::Note(OPERATOR_HOLD, said) = &write {
+                    operator_hold.clone_from(said);
+                }
+                return Some(write);
+            }
+            Self::LookUp(_, to) => reply(
+                to,
+                Ok(Facts {
+                    bypassed: true,
+                    ..Facts::default()
+                }),
+            ),
+            Self::AcceptedUnder(to) => reply(to, Ok(None)),
+            Self::OperatorHold(to) => reply(to, Ok(operator_hold.clone())),
+            Self::HeldSince(to) => reply(to, Ok(None)),
+            Self::Assigned { assignment, answer } => {
+                reply(answer, Ok(Handover::First));
+                return Some(Write::Assigned(assignment));
+            }
+        }
+        None
     }
 
     /// The server did not answer, or not well: a write is given back, to be written later.
@@ -243,5 +305,6 @@ fn facts(answer: &Value) -> Option<Facts> {
         level: last.and_then(|(_, level)| level),
         level_event_time: last.map(|(event_time, _)| event_time),
         other_partition: Step::is_one(Some(other)),
+        bypassed: false,
     })
 }

@@ -2,16 +2,22 @@
 //!
 //! A turn takes what waits, up to [`MAX_COMMANDS`]; one turn is under way at a time, so commands
 //! take effect in the order in which they were sent, and what comes meanwhile shares the next
-//! round trip. A turn that fails drops the connection. Its writes are kept in order, and the next
-//! turn begins with them, so what was remembered is in order for ever and a caller need not repeat
-//! it; questions are refused until then, for they would miss those writes. Every write may be sent
-//! twice: see `scripts`.
+//! round trip. A turn that fails drops the connection. Its writes are kept in order, and the first
+//! turn on the next connection is theirs, so what was remembered is in order for ever and a caller
+//! need not repeat it. Until then questions are refused at once, for they would miss those writes.
+//! Every write may be sent twice: see `scripts`.
 //!
-//! It must never answer a flush before the server has, or write in another order than it was told.
+//! With [`OnUnavailable::Continue`] callers are not refused meanwhile, but told that nothing is
+//! known and all is well: the bypass. Then what is kept is bounded, and the oldest goes.
+//!
+//! It must never answer a flush before the server has, unless it is told to go on without, or
+//! write in another order than it was told.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
+    future::Future,
     mem,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -25,14 +31,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Command,
+    health::Health,
+    kept::Kept,
     link::{Link, Server},
     places::{Place, Places},
     scripts::Script,
-    settings::RedisSettings,
-    steps::{Step, Write},
+    settings::{OnUnavailable, RedisSettings},
+    steps::Step,
     text::{self, Keys},
+    trouble,
 };
-use crate::state::{Handover, StateError, StateStats, reply::Answer};
+use crate::state::{StateError, StateStats, reply::Answer, tenure::Tenure};
 
 /// A turn takes so many commands, and a pipeline has at most so many.
 const MAX_COMMANDS: usize = 256;
@@ -41,7 +50,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A tenure that changes under our hands is read again so often. Two members that are assigned the
 /// same partition at once is all that does it.
-const MAX_TAKE_OVERS: usize = 10;
+const MAX_CHANGES: usize = 10;
 
 /// What all streams share.
 pub(super) struct Common {
@@ -55,13 +64,17 @@ pub(super) struct Common {
 pub(super) struct Writer {
     stream: Arc<str>,
     common: Arc<Common>,
-    pub(super) keys: Keys,
+    health: Arc<Health>,
+    keys: Keys,
     link: Option<Link>,
+    /// A connection on which nothing was asked yet.
+    fresh: Option<Link>,
     /// The server that the last connection led to.
     server: Option<Server>,
     places: Places,
-    /// Not acknowledged, in order. Between turns it is empty, unless the last turn failed.
-    unwritten: VecDeque<Write>,
+    kept: Kept,
+    /// What an operator said last, as far as we know: in a bypass that is in force.
+    operator_hold: Option<String>,
     /// Who waits for this turn's writes.
     waiting: Vec<Answer<()>>,
     sick: Option<Sick>,
@@ -75,15 +88,18 @@ struct Sick {
 }
 
 impl Writer {
-    pub(super) fn new(stream: Arc<str>, common: Arc<Common>) -> Self {
+    pub(super) fn new(stream: Arc<str>, common: Arc<Common>, health: Arc<Health>) -> Self {
         Self {
             keys: Keys::new(&common.settings.key_prefix, &stream),
             stream,
             common,
+            health,
             link: None,
+            fresh: None,
             server: None,
             places: Places::default(),
-            unwritten: VecDeque::new(),
+            kept: Kept::default(),
+            operator_hold: None,
             waiting: Vec::new(),
             sick: None,
         }
@@ -99,7 +115,13 @@ impl Writer {
     ) -> Result<(), StateError> {
         let closing = self.common.closing.clone();
         let mut batch = Vec::new();
+        let mut opening: Option<Opening> = None;
         loop {
+            if opening.is_none()
+                && let Some(sick) = &self.sick
+            {
+                opening = Some(Box::pin(open(sick.until, Arc::clone(&self.common))));
+            }
             tokio::select! {
                 taken = commands.recv_many(&mut batch, MAX_COMMANDS) => {
                     if taken == 0 {
@@ -107,8 +129,10 @@ impl Writer {
                     }
                     self.turn(batch.drain(..)).await;
                 }
-                // What is kept is written although nobody asks.
-                () = until(self.retry_at()) => self.turn([].into_iter()).await,
+                opened = opened(&mut opening) => {
+                    opening = None;
+                    self.opened(opened).await;
+                }
                 () = closing.cancelled() => break,
             }
         }
@@ -121,42 +145,53 @@ impl Writer {
 
     /// What was remembered is tried once more.
     async fn finish(&mut self) -> Result<(), StateError> {
-        if self.unwritten.is_empty() {
+        if self.kept.is_empty() {
             return Ok(());
         }
-        self.sick = None;
-        self.turn([].into_iter()).await;
+        self.write_kept().await;
         self.sick.take().map_or(Ok(()), |sick| Err(sick.error))
     }
 
-    fn retry_at(&self) -> Option<Instant> {
-        let sick = self.sick.as_ref()?;
-        (!self.unwritten.is_empty()).then_some(sick.until)
+    /// After a failure there is a connection again, or there is none still.
+    async fn opened(&mut self, opened: Result<Link, StateError>) {
+        match opened {
+            Ok(link) => {
+                self.fresh = Some(link);
+                self.write_kept().await;
+            }
+            Err(error) => self.fail(&error, VecDeque::new()),
+        }
+    }
+
+    async fn write_kept(&mut self) {
+        let steps = self.kept.take().into_iter().map(Step::Write).collect();
+        self.carry_out(steps).await;
     }
 
     async fn turn(&mut self, commands: impl Iterator<Item = Command>) {
-        let mut steps: VecDeque<Step> = self.unwritten.drain(..).map(Step::Write).collect();
+        let mut steps = VecDeque::new();
         for command in commands {
-            if let Some(step) = Step::of(command, &mut self.waiting) {
-                steps.push_back(step);
-            }
+            steps.extend(Step::of(command, &mut self.waiting));
         }
-        let refused = self
-            .sick
-            .as_ref()
-            .filter(|sick| Instant::now() < sick.until);
-        let done = match refused {
-            Some(sick) => Err((sick.error.clone(), false)),
-            None => self.work_off(&mut steps).await.map_err(|e| (e, true)),
-        };
-        match done {
-            Ok(()) => {
-                self.sick = None;
-                for answer in mem::take(&mut self.waiting) {
-                    reply(answer, Ok(()));
-                }
-            }
-            Err((error, is_new)) => self.fail(&error, steps, is_new),
+        if let Some(sick) = &self.sick {
+            let error = sick.error.clone();
+            self.put_off(&error, steps);
+        } else {
+            self.carry_out(steps).await;
+        }
+    }
+
+    async fn carry_out(&mut self, mut steps: VecDeque<Step>) {
+        if let Err(error) = self.work_off(&mut steps).await {
+            self.fail(&error, steps);
+            return;
+        }
+        if self.sick.take().is_some() {
+            self.health.bypass(false);
+            tracing::info!(stream = %self.stream, at = %self.common.at, "the state in Redis works again");
+        }
+        for answer in mem::take(&mut self.waiting) {
+            reply(answer, Ok(()));
         }
     }
 
@@ -164,8 +199,12 @@ impl Writer {
     async fn work_off(&mut self, steps: &mut VecDeque<Step>) -> Result<(), StateError> {
         let began = Instant::now();
         let mut wrote = false;
+        self.connect().await?;
+        if self.kept.has_gap {
+            self.drop_levels(steps).await?;
+        }
         while let Some(first) = steps.front() {
-            if let Step::Assigned { .. } = first {
+            if first.assignment().is_some() {
                 self.assigned(steps).await?;
             } else {
                 wrote |= self.pipeline(steps).await?;
@@ -182,10 +221,9 @@ impl Writer {
 
     /// Sends the steps up to the next assignment as one pipeline; says whether any was a write.
     async fn pipeline(&mut self, steps: &mut VecDeque<Step>) -> Result<bool, StateError> {
-        let is_assigned = |step: &Step| matches!(step, Step::Assigned { .. });
-        let count = steps.iter().position(is_assigned).unwrap_or(steps.len());
-        let count = count.min(MAX_COMMANDS);
-        self.connect().await?;
+        let is_assignment = |step: &Step| step.assignment().is_some();
+        let count = steps.iter().position(is_assignment);
+        let count = count.unwrap_or(steps.len()).min(MAX_COMMANDS);
         let Some(link) = &mut self.link else {
             return Err(StateError::Stopped);
         };
@@ -196,6 +234,9 @@ impl Writer {
         let mut wrote = false;
         for (step, answer) in steps.drain(..count).zip(answers) {
             wrote |= matches!(step, Step::Write(_));
+            if let Some(said) = step.operator_hold(&answer) {
+                self.operator_hold = said;
+            }
             step.done(&answer, &mut self.places, &self.common.at, &self.stream);
         }
         Ok(wrote)
@@ -203,69 +244,62 @@ impl Writer {
 
     /// The partition is ours (again): the tenure that all members share says what that means.
     async fn assigned(&mut self, steps: &mut VecDeque<Step>) -> Result<(), StateError> {
-        let Some(Step::Assigned {
-            place,
-            committed,
-            log_end,
-            ..
-        }) = steps.front()
-        else {
+        let Some(assignment) = steps.front().and_then(Step::assignment).cloned() else {
             return Ok(());
         };
-        let (place, committed, log_end) = (place.clone(), *committed, *log_end);
-        let handover = self.take_over(&place, committed, log_end).await?;
+        let (committed, log_end) = (assignment.committed, assignment.log_end);
+        let meaning = |found: &str| Places::assigned(found, committed, log_end);
+        let handover = self.change(&assignment.place, meaning).await?;
         if let Some(Step::Assigned { answer, .. }) = steps.pop_front() {
             reply(answer, Ok(handover));
         }
         Ok(())
     }
 
-    async fn take_over(
+    /// Changes a tenure, whatever others do to it meanwhile, and goes on in its epochs.
+    async fn change<T>(
         &mut self,
         place: &Place,
-        committed: Option<i64>,
-        log_end: i64,
-    ) -> Result<Handover, StateError> {
-        self.connect().await?;
+        change: impl Fn(&str) -> (T, Tenure),
+    ) -> Result<T, StateError> {
         let Some(link) = &mut self.link else {
             return Err(StateError::Stopped);
         };
         let tenures = self.keys.tenures();
-        for _ in 0..MAX_TAKE_OVERS {
+        for _ in 0..MAX_CHANGES {
             let mut read = redis::cmd("HGET");
             read.arg(&tenures).arg(&**place);
             let found = link.send(&[read]).await?;
             let found = Step::text(found.first()).unwrap_or_default();
-            let (handover, tenure) = Places::assigned(&found, committed, log_end);
+            let (meaning, tenure) = change(&found);
             let mut swap = link.call(Script::TakeOver, &[&tenures]);
             swap.arg(&**place).arg(found).arg(text::tenure(&tenure));
             let swapped = link.send(&[swap]).await?;
             if Step::is_one(swapped.first()) {
                 self.places.begin(place, &tenure);
-                return Ok(handover);
+                return Ok(meaning);
             }
         }
-        Err(super::trouble::strange(&self.common.at))
+        Err(trouble::strange(&self.common.at))
     }
 
     /// Makes sure that there is a connection, and that what was acknowledged on the last one is
     /// still there if this one leads to another server, or to one that was restarted.
     async fn connect(&mut self) -> Result<(), StateError> {
-        if self.link.is_some() {
-            return Ok(());
+        if self.link.is_none() {
+            let mut link = match self.fresh.take() {
+                Some(link) => link,
+                None => Link::open(&self.common.settings, &self.common.at).await?,
+            };
+            let server = link.open_stream(&self.keys.stream()).await?;
+            match &self.server {
+                None => server.warn(&self.common.at),
+                Some(before) if before.is_same_run(&server) => {}
+                Some(_) => self.resume(&mut link).await?,
+            }
+            self.server = Some(server);
+            self.link = Some(link);
         }
-        let mut link = Link::open(&self.common.settings, &self.common.at).await?;
-        let server = link.open_stream(&self.keys.stream()).await?;
-        match &self.server {
-            None => server.warn(&self.common.at),
-            Some(before) if before.is_same_run(&server) => {}
-            Some(_) => self.resume(&mut link).await?,
-        }
-        if let Some(sick) = &self.sick {
-            tracing::info!(stream = %self.stream, at = %self.common.at, unwritten = self.unwritten.len(), after = %sick.error, "the state in Redis can be reached again");
-        }
-        self.server = Some(server);
-        self.link = Some(link);
         Ok(())
     }
 
@@ -276,9 +310,8 @@ impl Writer {
                 .iter()
                 .map(|(place, held)| {
                     let mut call = link.call(Script::Resume, &[&self.keys.tenures()]);
-                    call.arg(&**place)
-                        .arg(held.marks_epoch)
-                        .arg(held.levels_epoch);
+                    call.arg(&**place);
+                    call.arg(held.marks_epoch).arg(held.levels_epoch);
                     call.arg(held.settled.map_or_else(|| "-".to_owned(), text::offset));
                     call
                 })
@@ -287,46 +320,90 @@ impl Writer {
             for ((place, _), answer) in some.iter().zip(&answers) {
                 if Step::is_one(Some(answer)) {
                     self.places.lost_writes(place);
-                    tracing::error!(stream = %self.stream, place = %place, at = %self.common.at, "the Redis has lost what it had acknowledged: it was restarted without its latest writes, or a replica took over that did not have them. Levels and marks of the partition are dropped; SETs may be repeated");
+                    self.health.lost(1);
+                    tracing::error!(stream = %self.stream, %place, at = %self.common.at, "the Redis has lost what it had acknowledged: it was restarted without its latest writes, or a replica took over that did not have them. Levels and marks of the partition are dropped; SETs may be repeated");
                 }
             }
         }
         Ok(())
     }
 
-    /// Keeps the writes, refuses the questions, and drops the connection.
-    fn fail(&mut self, error: &StateError, steps: VecDeque<Step>, is_new: bool) {
-        for step in steps {
-            if let Some(write) = step.refuse(error) {
-                self.unwritten.push_back(write);
+    /// What was forgotten in a bypass may have been levels: those that are there may be too old.
+    async fn drop_levels(&mut self, steps: &VecDeque<Step>) -> Result<(), StateError> {
+        let held = self.places.held().into_iter().map(|(place, _)| place);
+        let assigned = steps.iter().filter_map(Step::assignment);
+        let assigned = assigned.map(|assignment| Arc::clone(&assignment.place));
+        let ours: BTreeSet<Place> = held.chain(assigned).collect();
+        for place in &ours {
+            self.change(place, Places::without_levels).await?;
+        }
+        self.kept.has_gap = false;
+        self.health.lost(ours.len());
+        tracing::warn!(stream = %self.stream, at = %self.common.at, partitions = ours.len(), "not everything that was decided without the Redis could be kept for it: levels of our partitions are dropped");
+        Ok(())
+    }
+
+    /// Leaves the server alone for a while.
+    fn fail(&mut self, error: &StateError, steps: VecDeque<Step>) {
+        self.link = None;
+        if self.sick.is_none() && self.continues() {
+            self.health.bypass(true);
+            let error = crate::telemetry::chain(error);
+            tracing::error!(stream = %self.stream, error, "the stream goes on without its state: SETs may be repeated, levels before are unknown (state.redis.on_unavailable: continue)");
+        }
+        let before = self.sick.as_ref().map(|sick| sick.pause * 2);
+        let pause = before.unwrap_or(FIRST_PAUSE).min(LONGEST_PAUSE);
+        self.sick = Some(Sick {
+            error: error.clone(),
+            until: Instant::now() + pause,
+            pause,
+        });
+        let stats = &self.common.stats;
+        stats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .failed_flushes += 1;
+        self.put_off(error, steps);
+    }
+
+    fn continues(&self) -> bool {
+        self.common.settings.on_unavailable == OnUnavailable::Continue
+    }
+
+    /// Keeps the writes, and refuses the questions, or answers them as somebody who knows nothing.
+    fn put_off(&mut self, error: &StateError, steps: VecDeque<Step>) {
+        if self.continues() {
+            for step in steps {
+                if let Some(write) = step.bypass(&mut self.operator_hold) {
+                    self.kept.push_bounded(write);
+                }
             }
+            for answer in mem::take(&mut self.waiting) {
+                reply(answer, Ok(()));
+            }
+            return;
+        }
+        for write in steps.into_iter().filter_map(|step| step.refuse(error)) {
+            self.kept.push(write);
         }
         for answer in mem::take(&mut self.waiting) {
             reply(answer, Err(error.clone()));
         }
-        if is_new {
-            self.link = None;
-            let pause = self
-                .sick
-                .as_ref()
-                .map_or(FIRST_PAUSE, |sick| sick.pause * 2);
-            let pause = pause.min(LONGEST_PAUSE);
-            self.sick = Some(Sick {
-                error: error.clone(),
-                until: Instant::now() + pause,
-                pause,
-            });
-            let stats = &self.common.stats;
-            let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
-            stats.failed_flushes += 1;
-        }
     }
 }
 
-/// Never, when there is no such moment.
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
+/// A connection under way.
+type Opening = Pin<Box<dyn Future<Output = Result<Link, StateError>> + Send>>;
+
+async fn open(moment: Instant, common: Arc<Common>) -> Result<Link, StateError> {
+    sleep_until(moment).await;
+    Link::open(&common.settings, &common.at).await
+}
+
+/// Never, when none is under way.
+async fn opened(opening: &mut Option<Opening>) -> Result<Link, StateError> {
+    match opening {
+        Some(opening) => opening.await,
         None => std::future::pending().await,
     }
 }

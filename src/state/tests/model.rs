@@ -110,6 +110,7 @@ impl Model {
                 .marks
                 .keys()
                 .any(|(s, p)| *s == subject && *p != partition),
+            bypassed: false,
         }
     }
 

@@ -55,6 +55,12 @@ impl RedisServer {
         }
     }
 
+    /// Further lines of redis.conf for the next start.
+    pub(crate) fn with(&mut self, arguments: &[&str]) {
+        let more = arguments.iter().map(|&word| word.to_owned());
+        self.arguments.extend(more);
+    }
+
     /// Starts it, and returns when it has loaded its file and answers.
     pub(crate) fn start_again(&mut self) {
         let log = File::options().create(true).append(true).open(self.log());

@@ -1,0 +1,99 @@
+//! Two processes on one Redis: a hand-over keeps everything, and who has lost a partition changes nothing.
+
+use super::*;
+
+#[test]
+fn a_hand_over_keeps_levels_and_marks() {
+    let server = RedisServer::shared();
+    let settings = in_redis(server);
+    let (a, b) = (open(&settings), open(&settings));
+    run(async {
+        let (a, b) = (a.stream("s"), b.stream("s"));
+        let found = a.assigned("t", 0, Some(0), 100).await;
+        assert_eq!(found.expect("known"), Handover::First);
+        drop(a.remember(&accepted("a", 1, 5, Level::High)));
+        drop(a.remember(&dead_lettered("b", 1, 6)));
+        a.progress("t", 0, 7).await.expect("durable");
+        // Not everything that was settled is committed.
+        let found = b.assigned("t", 0, Some(6), 100).await;
+        assert_eq!(found.expect("known"), Handover::Continued);
+        let facts = b.look_up(&question("a", 1)).await.expect("facts");
+        assert!(facts.delivered);
+        assert_eq!((facts.level, facts.mark), (Some(Level::High), Some(at(6))));
+    });
+}
+
+#[test]
+fn a_late_write_of_a_paused_owner_changes_nothing() {
+    let server = RedisServer::shared();
+    let settings = in_redis(server);
+    let (zombie, owner) = (open(&settings), open(&settings));
+    run(async {
+        let (zombie, owner) = (zombie.stream("s"), owner.stream("s"));
+        zombie.assigned("t", 0, Some(0), 100).await.expect("known");
+        drop(zombie.remember(&accepted("a", 1, 5, Level::Medium)));
+        zombie.progress("t", 0, 6).await.expect("durable");
+        let found = owner.assigned("t", 0, Some(6), 100).await;
+        assert_eq!(found.expect("known"), Handover::Continued);
+        drop(owner.remember(&accepted("c", 1, 7, Level::Low)));
+        owner.progress("t", 0, 8).await.expect("durable");
+        // It wakes up, with an older SET on the wire and an older progress.
+        let late = zombie.remember(&accepted("b", 1, 6, Level::High));
+        late.await.expect("noted");
+        zombie.progress("t", 0, 7).await.expect("ignored");
+        let facts = owner.look_up(&question("b", 1)).await.expect("facts");
+        assert!(facts.delivered, "that it was accepted is true");
+        assert_eq!((facts.level, facts.mark), (Some(Level::Low), Some(at(7))));
+        let found = owner.assigned("t", 0, Some(8), 100).await;
+        assert_eq!(found.expect("known"), Handover::Continued);
+    });
+}
+
+#[test]
+fn a_late_write_of_another_epoch_changes_nothing() {
+    let server = RedisServer::shared();
+    let settings = in_redis(server);
+    let (zombie, owner) = (open(&settings), open(&settings));
+    run(async {
+        let (zombie, owner) = (zombie.stream("s"), owner.stream("s"));
+        zombie.assigned("t", 0, Some(0), 100).await.expect("known");
+        drop(zombie.remember(&accepted("a", 1, 50, Level::Medium)));
+        zombie.progress("t", 0, 51).await.expect("durable");
+        // The topic was made anew: offset 50 is another one there.
+        let found = owner.assigned("t", 0, None, 0).await;
+        assert_eq!(found.expect("known"), Handover::Recreated);
+        owner.progress("t", 0, 0).await.expect("durable");
+        let late = zombie.remember(&accepted("b", 1, 60, Level::High));
+        late.await.expect("noted");
+        zombie.progress("t", 0, 61).await.expect("ignored");
+        let facts = owner.look_up(&question("b", 1)).await.expect("facts");
+        assert!(facts.delivered);
+        assert_eq!((facts.level, facts.mark), (Some(Level::Medium), None));
+        drop(owner.remember(&accepted("c", 1, 1, Level::Low)));
+        owner.progress("t", 0, 2).await.expect("durable");
+        let facts = owner.look_up(&question("c", 1)).await.expect("facts");
+        assert_eq!((facts.level, facts.mark), (Some(Level::Low), Some(at(1))));
+    });
+}
+
+#[test]
+fn two_that_are_assigned_a_partition_at_once_agree() {
+    let server = RedisServer::shared();
+    let settings = in_redis(server);
+    let (a, b) = (open(&settings), open(&settings));
+    run(async {
+        let (a, b) = (a.stream("s"), b.stream("s"));
+        a.assigned("t", 0, Some(0), 100).await.expect("known");
+        for round in 1..50 {
+            let committed = Some(round * 10);
+            let (one, other) = (
+                a.assigned("t", 0, committed, 1000),
+                b.assigned("t", 0, committed, 1000),
+            );
+            let mut found = [one.await.expect("known"), other.await.expect("known")];
+            found.sort_by_key(|handover| *handover == Handover::Continued);
+            // The second one sees what the first one wrote.
+            assert_eq!(found, [Handover::TakenOver, Handover::Continued], "{round}");
+        }
+    });
+}

@@ -1,0 +1,287 @@
+//! Against a real redis-server: what happens when it goes, comes back, has lost something, or refuses us.
+
+mod access;
+mod members;
+
+use std::time::Duration;
+
+use super::*;
+use crate::set::Level;
+use crate::state::tests::{
+    RedisServer, accepted, at, dead_lettered, in_redis, question, run, subject,
+};
+use crate::state::{StateSettings, StateStore, StreamState, system_clock};
+
+/// A Redis that answers within this is there.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+pub(super) fn open(settings: &RedisSettings) -> StateStore {
+    let settings = StateSettings::Redis(Box::new(settings.clone()));
+    StateStore::open(&settings, system_clock()).expect("opens")
+}
+
+/// How to reach this server, for a test that takes it away.
+pub(super) fn impatient(server: &RedisServer) -> RedisSettings {
+    RedisSettings {
+        connect_timeout: PATIENCE,
+        request_timeout: PATIENCE,
+        ..in_redis(server)
+    }
+}
+
+/// Waits until all that was noted is there; `run` bounds it.
+pub(super) async fn durable(state: &StreamState) {
+    while state.flush().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn is_delivered(state: &StreamState, jti: &str) -> bool {
+    let facts = state.look_up(&question(jti, 1)).await;
+    facts.expect("facts").delivered
+}
+
+/// A hundred SETs about one subject, told without waiting.
+fn tell_hundred(state: &StreamState, from: i64) -> Vec<Flushed> {
+    let each =
+        (from..from + 100).map(|n| state.remember(&accepted(&n.to_string(), 1, n, Level::High)));
+    each.collect()
+}
+
+#[test]
+fn a_server_killed_in_the_middle_loses_nothing_that_was_told() {
+    let mut server = RedisServer::start(&[]);
+    let store = open(&impatient(&server));
+    run(async {
+        let state = store.stream("s");
+        durable(&state).await;
+        let mut told = tell_hundred(&state, 0);
+        server.kill();
+        told.extend(tell_hundred(&state, 100));
+        let mut failed = 0;
+        for flushed in told {
+            failed += u32::from(flushed.await.is_err());
+        }
+        assert!(failed >= 100, "only {failed} were refused");
+        let asked = state.look_up(&question("0", 1)).await;
+        assert!(matches!(asked, Err(StateError::RemoteUnreachable { .. })));
+        server.start_again();
+        durable(&state).await;
+        for n in 0..200 {
+            assert!(is_delivered(&state, &n.to_string()).await, "{n}");
+        }
+        let facts = state.look_up(&question("x", 1)).await.expect("facts");
+        assert_eq!(facts.mark, Some(at(199)));
+        assert_eq!(store.stream("s").take_lost(), 0);
+        store.close().await.expect("closes");
+    });
+}
+
+#[test]
+fn a_server_that_is_paused_is_given_up_and_nothing_is_carried_out_twice() {
+    let server = RedisServer::start(&[]);
+    let store = open(&impatient(&server));
+    run(async {
+        let state = store.stream("s");
+        durable(&state).await;
+        server.pause();
+        let told = tell_hundred(&state, 0);
+        for flushed in told {
+            assert!(flushed.await.is_err());
+        }
+        // Told while the first hundred lies in the socket of a server that will wake up.
+        drop(state.remember(&accepted("newest", 1, 500, Level::Low)));
+        server.go_on();
+        durable(&state).await;
+        let facts = state.look_up(&question("99", 1)).await.expect("facts");
+        assert!(facts.delivered);
+        assert_eq!(
+            (facts.mark, facts.level),
+            (Some(at(500)), Some(Level::Low)),
+            "what came late went over what is newer"
+        );
+    });
+}
+
+#[test]
+fn a_server_that_forgot_its_scripts_gets_them_again() {
+    let server = RedisServer::start(&[]);
+    let store = open(&in_redis(&server));
+    run(async {
+        let state = store.stream("s");
+        drop(state.remember(&accepted("a", 1, 1, Level::High)));
+        durable(&state).await;
+        server.cli(&["SCRIPT", "FLUSH"]);
+        let facts = state.look_up(&question("a", 1)).await.expect("facts");
+        assert!(facts.delivered);
+        assert_eq!(store.stats().failed_flushes, 0);
+    });
+}
+
+#[test]
+fn a_server_that_lost_what_it_acknowledged_costs_the_levels() {
+    let mut server = RedisServer::start(&[]);
+    let store = open(&impatient(&server));
+    run(async {
+        let state = store.stream("s");
+        let found = state.assigned("t", 0, Some(0), 100).await;
+        assert_eq!(found.expect("known"), Handover::First);
+        drop(state.remember(&accepted("a", 1, 1, Level::High)));
+        state.progress("t", 0, 2).await.expect("durable");
+        server.lose_everything();
+        server.start_again();
+        durable(&state).await;
+        // Asked until the server answers: the first command finds the connection gone.
+        while state.look_up(&question("a", 1)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(state.take_lost(), 1, "and it is said");
+        let facts = state.look_up(&question("a", 1)).await.expect("facts");
+        assert_eq!(
+            (facts.delivered, facts.level, facts.mark),
+            (false, None, None)
+        );
+        // It goes on from there, in an epoch of its own.
+        drop(state.remember(&accepted("b", 1, 2, Level::Low)));
+        state.progress("t", 0, 3).await.expect("durable");
+        let facts = state.look_up(&question("b", 1)).await.expect("facts");
+        assert_eq!((facts.level, facts.mark), (Some(Level::Low), Some(at(2))));
+        let found = state.assigned("t", 0, Some(3), 100).await;
+        assert_eq!(found.expect("known"), Handover::Continued);
+    });
+}
+
+#[test]
+fn a_full_server_holds_and_goes_on_when_there_is_room() {
+    let server = RedisServer::start(&[]);
+    let store = open(&impatient(&server));
+    run(async {
+        let state = store.stream("s");
+        durable(&state).await;
+        server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+        let told = state.remember(&accepted("a", 1, 1, Level::High)).await;
+        assert!(
+            matches!(told, Err(StateError::RemoteUnwritable { .. })),
+            "{told:?}"
+        );
+        server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+        durable(&state).await;
+        assert!(is_delivered(&state, "a").await);
+    });
+}
+
+#[test]
+fn without_a_server_a_bypassed_stream_goes_on_and_tells_it_later() {
+    let mut server = RedisServer::start(&[]);
+    let settings = RedisSettings {
+        on_unavailable: OnUnavailable::Continue,
+        ..impatient(&server)
+    };
+    let store = open(&settings);
+    run(async {
+        let state = store.stream("s");
+        let first = state.assigned("t", 0, Some(0), 100).await;
+        assert_eq!(first.expect("known"), Handover::First);
+        let hold = state.set_operator_hold(Some("maintenance"));
+        hold.await.expect("durable");
+        drop(state.remember(&accepted("a", 1, 1, Level::High)));
+        durable(&state).await;
+        assert!(!state.is_bypassed());
+        server.kill();
+        let facts = state.look_up(&question("a", 1)).await.expect("an answer");
+        assert!(facts.bypassed && !facts.delivered, "{facts:?}");
+        assert!(state.is_bypassed());
+        let hold = state.operator_hold().await.expect("an answer");
+        assert_eq!(
+            hold.as_deref(),
+            Some("maintenance"),
+            "an operator's word counts"
+        );
+        let told = state.remember(&accepted("b", 1, 2, Level::Low));
+        told.await.expect("goes on");
+        state.progress("t", 0, 3).await.expect("goes on");
+        let found = state.assigned("t", 1, Some(7), 100).await;
+        assert_eq!(found.expect("goes on"), Handover::First);
+        server.start_again();
+        while state.is_bypassed() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let facts = state.look_up(&question("b", 1)).await.expect("facts");
+        assert!(facts.delivered && !facts.bypassed);
+        assert_eq!((facts.level, facts.mark), (Some(Level::Low), Some(at(2))));
+        for (partition, committed) in [(0, 3), (1, 7)] {
+            let found = state.assigned("t", partition, Some(committed), 100).await;
+            assert_eq!(found.expect("known"), Handover::Continued, "{partition}");
+        }
+    });
+}
+
+#[test]
+fn what_could_not_be_kept_in_a_bypass_costs_the_levels() {
+    let mut server = RedisServer::start(&[]);
+    let settings = RedisSettings {
+        on_unavailable: OnUnavailable::Continue,
+        ..impatient(&server)
+    };
+    let store = open(&settings);
+    run(async {
+        let state = store.stream("s");
+        state.assigned("t", 0, Some(0), 100).await.expect("known");
+        drop(state.remember(&accepted("a", 2, 1, Level::High)));
+        durable(&state).await;
+        server.kill();
+        while !state.is_bypassed() {
+            state.flush().await.expect("goes on");
+            drop(state.look_up(&question("a", 1)).await);
+        }
+        for n in 0..25_000 {
+            drop(state.remember(&dead_lettered("x", 1, n)));
+        }
+        server.start_again();
+        while state.is_bypassed() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(state.take_lost(), 1);
+        let facts = state.look_up(&question("a", 2)).await.expect("facts");
+        assert!(facts.delivered, "what was there before");
+        assert_eq!((facts.level, facts.mark), (None, Some(at(1))));
+        let facts = state.look_up(&question("x", 1)).await.expect("facts");
+        assert_eq!(facts.mark, Some(at(24_999)));
+    });
+}
+
+/// P8, and no growth without end: keys are hashes, and what is many has an end.
+#[test]
+fn nothing_is_in_clear_text_and_jtis_expire() {
+    let server = RedisServer::start(&[]);
+    let settings = in_redis(&server);
+    let store = open(&settings);
+    run(async {
+        let state = store.stream("okta");
+        state.assigned("t", 0, Some(0), 100).await.expect("known");
+        for n in 0..50 {
+            drop(state.remember(&accepted(&n.to_string(), 1, n, Level::High)));
+        }
+        durable(&state).await;
+    });
+    let base = format!("{}{{okta}}:", settings.key_prefix);
+    let keys = server.cli(&["KEYS", "*"]);
+    let mut kinds = [0; 2];
+    for key in keys.lines() {
+        let name = key.strip_prefix(&base).expect("our prefix, one hash tag");
+        let is_hex = |hex: &str| hex.len() == 32 && hex.chars().all(|c| c.is_ascii_hexdigit());
+        match name.split_once(':') {
+            Some(("j", hex)) if is_hex(hex) => {
+                kinds[0] += 1;
+                assert_eq!(server.cli(&["STRLEN", key]), "0");
+                let left: i64 = server.cli(&["TTL", key]).parse().expect("seconds");
+                assert!((86_300..=86_400).contains(&left), "{left}");
+            }
+            Some(("s", hex)) if is_hex(hex) => kinds[1] += 1,
+            _ => assert!(matches!(name, "p" | "stream"), "{name}"),
+        }
+    }
+    assert_eq!(kinds, [50, 1]);
+    let fields = server.cli(&["HKEYS", &format!("{base}s:{}", "01".repeat(16))]);
+    assert_eq!(fields.lines().count(), 2, "a mark and a level: {fields}");
+}
