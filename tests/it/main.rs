@@ -38,6 +38,7 @@ mod receiver_errors;
 mod redis_faults;
 mod retries;
 mod security;
+mod shared_state;
 mod state_faults;
 mod static_members;
 mod streams;

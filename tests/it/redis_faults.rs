@@ -41,6 +41,43 @@ async fn levels_and_jtis_outlive_a_process_without_a_file() {
     }
 }
 
+/// `on_unavailable: continue`: it goes on, says so, and tells the Redis later what it did.
+#[tokio::test]
+async fn where_configured_a_stream_goes_on_without_redis() {
+    for broker in brokers() {
+        let mut server = RedisServer::start(&[]);
+        let one = OneStream::on(&broker, 1).await.redis(&server);
+        let one = one.set("state.redis.on_unavailable", "continue");
+        let mut bridge = one.start().await;
+        one.produce([record(&risk("1", &user(1), "low"))]).await;
+        one.all_committed(1).await;
+        let bypassed = "setbridge_state_bypassed";
+        bridge.metric(bypassed, &[], |on| on == 0.0).await;
+        server.kill();
+        one.produce([record(&risk("2", &user(1), "high"))]).await;
+        all_taken(&one.org, 2, || bridge.log_text()).await;
+        one.all_committed(2).await;
+        bridge.metric(bypassed, &[], |on| on == 1.0).await;
+        let without = "setbridge_sets_without_state_total";
+        assert_eq!(bridge.metrics().await.sum(without, &[]), 1.0);
+        bridge.held("okta", None).await;
+        server.start_again();
+        bridge.metric(bypassed, &[], |on| on == 0.0).await;
+        one.produce([
+            record(&risk("2", &user(1), "high")),
+            record(&risk("3", &user(1), "medium")),
+        ])
+        .await;
+        bridge.outcomes("okta", "duplicate", 1).await;
+        one.all_committed(4).await;
+        one.org.log(|log| {
+            let levels: Vec<_> = log.received.iter().map(previous_level).collect();
+            assert_eq!(levels, ["none", "none", "high"], "{}", one.name);
+        });
+        bridge.drain().await;
+    }
+}
+
 /// Not there at the start, killed with work in flight, paused for longer than the time-out.
 #[tokio::test]
 async fn a_stream_is_held_while_redis_is_away_and_nothing_comes_twice() {

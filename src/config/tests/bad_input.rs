@@ -22,6 +22,101 @@ pub(super) fn check(rows: &[Row]) {
 }
 
 #[test]
+fn a_redis_for_the_state() {
+    const AT: &str = "signing:\n";
+    check(&[
+        (
+            AT,
+            "state: {backend: redis}\nsigning:\n",
+            "f:3:1: state.redis.urls: `backend: redis` needs a Redis",
+            "urls: [redis://host:6379]",
+        ),
+        (
+            AT,
+            "state: {redis: {urls: [redis://r]}}\nsigning:\n",
+            "f:3:23: state.redis.urls: there is a Redis, but `state.backend` is another one",
+            "set `state.backend: redis`",
+        ),
+        (
+            AT,
+            "state: {backend: redis, redis: {urls: [http://r]}}\nsigning:\n",
+            "f:3:40: state.redis.urls[0]: no address of a Redis",
+            "rediss://host:6379 for TLS",
+        ),
+        (
+            AT,
+            "state: {backend: redis, redis: {urls: ['redis://u:p@r']}}\nsigning:\n",
+            "f:3:40: state.redis.urls[0]: there are credentials in the URL",
+            "use `username` and `password`",
+        ),
+        (
+            AT,
+            "state: {backend: redis, redis: {urls: [redis://r/1]}}\nsigning:\n",
+            "f:3:40: state.redis.urls[0]: there is something behind host and port",
+            "database 0",
+        ),
+        (
+            AT,
+            "state: {backend: redis, redis: {urls: [redis://r, rediss://r]}}\nsigning:\n",
+            "f:3:39: state.redis.urls: redis:// and rediss:// are both there",
+            "in one way",
+        ),
+        (
+            AT,
+            "state: {backend: redis, redis: {urls: [redis://r], username: u}}\nsigning:\n",
+            "f:3:61: state.redis.username: a user without a password",
+            "add `password`",
+        ),
+        (
+            AT,
+            "state: {backend: redis, redis: {urls: [redis://r], key_prefix: 'a{b}'}}\nsigning:\n",
+            "f:3:64: state.redis.key_prefix: \"a{b}\" has not the right form",
+            "no braces",
+        ),
+        (
+            AT,
+            "state: {backend: redis, redis: {urls: [redis://r], tls: {ca_file: x}}}\nsigning:\n",
+            "f:3:57: state.redis.tls: there are files for TLS, but the URLs are redis://",
+            "write rediss://",
+        ),
+        (
+            AT,
+            "state: {backend: redis, redis: {urls: [rediss://r], tls: {key_file: x}}}\nsigning:\n",
+            "f:3:58: state.redis.tls: a key without its certificate",
+            "add `certificate_file`",
+        ),
+        (
+            AT,
+            "state: {backend: redis, redis: {urls: [redis://r], on_unavailable: stop}}\nsigning:\n",
+            "f:3:68: state.redis.on_unavailable: \"stop\" is not known here",
+            "hold, continue",
+        ),
+        (
+            AT,
+            "state: {backend: redis, redis: {urls: [redis://r], request_timeout: 20s}}\nsigning:\n",
+            "f:3:69: state.redis.request_timeout: request_timeout (20s) has to be shorter than drain_deadline (20s)",
+            "shorten request_timeout",
+        ),
+    ]);
+}
+
+#[test]
+fn redis_addresses_are_understood() {
+    let text = format!(
+        "{BASE}state: {{backend: redis, redis: {{urls: ['rediss://[::1]', 'rediss://r.example.com:7000', 'rediss://10.0.0.1']}}}}\n"
+    );
+    let StateConfig::Redis(redis) = good(&text).state else {
+        panic!("no Redis");
+    };
+    let nodes = [("::1", 6379), ("r.example.com", 7000), ("10.0.0.1", 6379)];
+    assert_eq!(
+        redis.nodes,
+        nodes.map(|(host, port)| (host.to_owned(), port))
+    );
+    assert!(redis.tls.is_some() && redis.on_unavailable == OnUnavailable::Hold);
+}
+
+#[test]
 fn shapes() {
     check(&[
         (

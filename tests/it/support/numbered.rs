@@ -15,13 +15,12 @@ const EPOCH: i64 = 1_760_000_000;
 
 /// The detection of this number about a user. Its number is its time in seconds, so it shows in the SET.
 pub(crate) fn numbered(user: &str, number: usize) -> Value {
-    let levels = ["low", "high", "medium"];
     let time = EPOCH + i64::try_from(number).expect("a small number");
     json!({
         "id": format!("{user}#{number}"),
         "kind": "user-risk-change",
         "user": user,
-        "level": levels[number % levels.len()],
+        "level": level_of(number),
         "time": time,
     })
 }
@@ -78,8 +77,29 @@ pub(crate) fn assert_whole_and_in_order(org: &Simulator, users: usize, each: usi
 pub(crate) fn member(common: &Configuration, kid: &str) -> Configuration {
     let state = common.folder().join(format!("{kid}.sqlite"));
     let state = json!({"backend": "sqlite", "path": state.display().to_string()});
-    let member = common.clone().set("state", state);
-    member.set("signing.keys.0.kid", kid)
+    sharing(&common.clone().set("state", state), kid)
+}
+
+/// The configuration of one member of a group that shares its state: a key id of its own.
+pub(crate) fn sharing(common: &Configuration, kid: &str) -> Configuration {
+    common.clone().set("signing.keys.0.kid", kid)
+}
+
+/// Every SET names the level of the one before about the same user, as [`numbered`] has them.
+pub(crate) fn assert_levels_follow(org: &Simulator) {
+    org.log(|log| {
+        for received in log.taken() {
+            let (user, number) = number_of(received);
+            let before = number.checked_sub(1).map_or("none", level_of);
+            let (_, event) = received.event().expect("one event");
+            assert_eq!(event["previous_level"], before, "{user} {number}");
+        }
+    });
+}
+
+/// The level of the detection of this number.
+pub(crate) fn level_of(number: usize) -> &'static str {
+    ["low", "high", "medium"][number % 3]
 }
 
 /// Registers the bridge at the org under each of these key ids.

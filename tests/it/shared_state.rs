@@ -1,0 +1,142 @@
+//! What a partition's state is worth to its next owner: with a file of one's own it is dropped where it may be wrong,
+//! and that is said; in a Redis it goes along.
+
+use std::time::Duration;
+
+use setbridge::okta::simulator::{Reply, Simulator};
+
+use crate::support::bridge::Bridge;
+use crate::support::broker::{Broker, apache, brokers};
+use crate::support::configuration::{Configuration, receiver, record, user};
+use crate::support::fresh;
+use crate::support::numbered::{
+    all_taken, assert_levels_follow, assert_whole_and_in_order, level_of, member, number_of,
+    numbered, register, sharing, wave,
+};
+use crate::support::redis_server::RedisServer;
+use crate::support::wire::Wire;
+
+const HANDOVERS: &str = "setbridge_state_handovers_total";
+
+struct Group {
+    wire: Wire,
+    topic: String,
+    org: Simulator,
+    common: Configuration,
+}
+
+impl Group {
+    async fn new(broker: &Broker, partitions: i32) -> Group {
+        let topic = fresh("detections");
+        broker.create_source(&topic, partitions, &["okta"]).await;
+        let org = receiver().await;
+        let common = Configuration::new(broker.wire()).stream("okta", &topic, &org);
+        register(&org, &common, &["a", "b", "c"]);
+        Group {
+            wire: broker.wire().clone(),
+            topic,
+            org,
+            common,
+        }
+    }
+
+    /// One process after the other has the partition, each gets the record of this number.
+    async fn turn(&self, configuration: &Configuration, number: usize) -> f64 {
+        let mut bridge = Bridge::start(configuration).await;
+        bridge
+            .metric("setbridge_partitions_assigned", &[], |n| n == 1.0)
+            .await;
+        let next = record(&numbered(&user(0), number));
+        self.wire.produce_all(&self.topic, [next]).await;
+        all_taken(&self.org, number + 1, || bridge.log_text()).await;
+        let handovers = bridge.metrics().await.sum(HANDOVERS, &[]);
+        bridge.drain().await;
+        handovers
+    }
+
+    fn previous_levels(&self) -> Vec<String> {
+        self.org.log(|log| {
+            let mut levels: Vec<_> = log.taken().collect();
+            levels.sort_by_key(|received| number_of(received).1);
+            let previous = |received: &&setbridge::okta::simulator::Received| {
+                let (_, event) = received.event().expect("one event");
+                event["previous_level"].as_str().expect("text").to_owned()
+            };
+            levels.iter().map(previous).collect()
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_ones_own_drops_levels_after_others_worked() {
+    for broker in brokers() {
+        let group = Group::new(&broker, 1).await;
+        let [a, b] = ["a", "b"].map(|kid| member(&group.common, kid));
+        assert_eq!(group.turn(&a, 0).await, 0.0);
+        // It has never seen the partition, so there is nothing to drop.
+        assert_eq!(group.turn(&b, 1).await, 0.0);
+        // Its "low" is no longer the last level.
+        assert_eq!(group.turn(&a, 2).await, 1.0);
+        // Nobody else worked since.
+        assert_eq!(group.turn(&a, 3).await, 0.0);
+        let expected = ["none", "none", "none", level_of(2)];
+        assert_eq!(group.previous_levels(), expected, "{}", broker.name());
+        assert_whole_and_in_order(&group.org, 1, 4);
+    }
+}
+
+#[tokio::test]
+async fn in_redis_levels_go_along() {
+    let server = RedisServer::shared();
+    for broker in brokers() {
+        let mut group = Group::new(&broker, 1).await;
+        group.common = group.common.redis(server);
+        let [a, b] = ["a", "b"].map(|kid| sharing(&group.common, kid));
+        for (number, member) in [&a, &b, &a, &a].into_iter().enumerate() {
+            assert_eq!(group.turn(member, number).await, 0.0, "{}", broker.name());
+        }
+        assert_levels_follow(&group.org);
+        assert_whole_and_in_order(&group.org, 1, 4);
+    }
+}
+
+/// With SETs on the wire members join, leave and are killed: one Redis knows it all, so nothing is dropped, every level
+/// before is right, and what was delivered is not sent by the next owner.
+#[tokio::test]
+async fn members_that_share_a_redis_lose_nothing_to_one_another() {
+    let Some(kafka) = apache() else { return };
+    const USERS: usize = 12;
+    let server = RedisServer::shared();
+    let mut group = Group::new(&Broker::Apache(kafka), 4).await;
+    group.common = group.common.redis(server);
+    let slow = Reply::Judge.after(Duration::from_millis(30));
+    group.org.answer_when(None, |_| true, slow);
+    let assigned = "setbridge_partitions_assigned";
+    let mut a = Bridge::start(&sharing(&group.common, "a")).await;
+    a.metric(assigned, &[], |n| n == 4.0).await;
+    group
+        .wire
+        .produce_all(&group.topic, wave(USERS, 0..6))
+        .await;
+    all_taken(&group.org, USERS, || a.log_text()).await;
+    let mut b = Bridge::start(&sharing(&group.common, "b")).await;
+    b.metric(assigned, &[], |n| n == 2.0).await;
+    a.metric(assigned, &[], |n| n == 2.0).await;
+    group
+        .wire
+        .produce_all(&group.topic, wave(USERS, 6..12))
+        .await;
+    all_taken(&group.org, 8 * USERS, || a.log_text() + &b.log_text()).await;
+    assert_eq!(a.metrics().await.sum(HANDOVERS, &[]), 0.0);
+    a.crash().await;
+    b.metric(assigned, &[], |n| n == 4.0).await;
+    group
+        .wire
+        .produce_all(&group.topic, wave(USERS, 12..15))
+        .await;
+    all_taken(&group.org, 15 * USERS, || b.log_text()).await;
+    assert_eq!(b.metrics().await.sum(HANDOVERS, &[]), 0.0);
+    assert_whole_and_in_order(&group.org, USERS, 15);
+    assert_levels_follow(&group.org);
+    b.drain().await;
+}
