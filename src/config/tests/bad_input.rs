@@ -28,7 +28,7 @@ fn a_redis_for_the_state() {
         (
             AT,
             "state: {backend: redis}\nsigning:\n",
-            "f:3:1: state.redis.urls: `backend: redis` needs a Redis",
+            "f:3:8: state.redis.urls: `backend: redis` needs a Redis",
             "urls: [redis://host:6379]",
         ),
         (
@@ -64,7 +64,7 @@ fn a_redis_for_the_state() {
         (
             AT,
             "state: {backend: redis, redis: {urls: [redis://r], username: u}}\nsigning:\n",
-            "f:3:61: state.redis.username: a user without a password",
+            "f:3:62: state.redis.username: a user without a password",
             "add `password`",
         ),
         (
