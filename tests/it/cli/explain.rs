@@ -7,6 +7,7 @@ use crate::support::broker::own_apache;
 use crate::support::configuration::{Configuration, receiver, record, risk, user};
 use crate::support::fresh;
 use crate::support::one_stream::OneStream;
+use crate::support::redis_server::RedisServer;
 use crate::support::wire::Message;
 
 /// The SETs of the only detection of a record.
@@ -163,4 +164,33 @@ async fn a_kafka_that_is_down_is_69() {
     let ran = command(&configuration, &["explain", "--last", "1"]).await;
     assert_eq!((ran.code, ran.out.as_str()), (69, ""), "{}", ran.err);
     assert!(ran.err.contains("is Kafka up"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn a_state_in_redis_is_seen_and_one_that_is_down_is_said() {
+    let Some(one) = OneStream::on_apache(1).await else {
+        return;
+    };
+    let mut server = RedisServer::start(&[]);
+    let one = one.redis(&server);
+    let mut bridge = one.start().await;
+    one.produce([record(&risk("a", &user(1), "high"))]).await;
+    one.all_committed(1).await;
+    let last = ["explain", "--last", "1", "--json"];
+    let keys = server.cli(&["dbsize"]);
+    let seen = command(&one.configuration, &last).await.json();
+    let set = &sets(&seen)[0];
+    assert_eq!(set["verdict"], "duplicate", "{seen}");
+    assert_eq!(set["known"]["level"], "high", "{seen}");
+    assert_eq!(server.cli(&["dbsize"]), keys, "nothing is written");
+    server.kill();
+    let ran = command(&one.configuration, &last).await;
+    let seen = ran.json();
+    assert_eq!(
+        (ran.code, &sets(&seen)[0]["verdict"]),
+        (0, &json!("unknown"))
+    );
+    let why = seen["state_unseen"].as_str().expect("why");
+    assert!(why.contains(&server.port().to_string()), "{why}");
+    bridge.crash().await;
 }
