@@ -11,6 +11,9 @@ use crate::secret::Secret;
 const RULE: &str = "~test* resetchannels -@all +hget +hset +hdel +hkeys +hgetall +set +exists \
                     +evalsha +script|load +info";
 
+/// What it adds for a cluster.
+const RULE_IN_A_CLUSTER: &str = "+cluster|slots +ping";
+
 async fn works(state: &StreamState) {
     let found = state.assigned("t", 0, Some(0), 100).await;
     assert_eq!(found.expect("known"), Handover::First);
@@ -213,8 +216,18 @@ fn cluster() -> Vec<RedisServer> {
 #[test]
 fn streams_spread_over_a_cluster_and_one_node_is_not_anothers_trouble() {
     let mut nodes = cluster();
+    for node in &nodes {
+        let mut rule = vec!["ACL", "SETUSER", "setbridge", "on", ">a password"];
+        rule.extend(
+            RULE.split_whitespace()
+                .chain(RULE_IN_A_CLUSTER.split_whitespace()),
+        );
+        node.cli(&rule);
+    }
     let settings = RedisSettings {
         cluster: true,
+        username: Some("setbridge".to_owned()),
+        password: Some(Secret::literal("a password")),
         ..in_redis(&nodes[0])
     };
     let store = open(&settings);
@@ -242,6 +255,12 @@ fn streams_spread_over_a_cluster_and_one_node_is_not_anothers_trouble() {
             }
         }
         lost.start_again();
+        let mut rule = vec!["ACL", "SETUSER", "setbridge", "on", ">a password"];
+        rule.extend(
+            RULE.split_whitespace()
+                .chain(RULE_IN_A_CLUSTER.split_whitespace()),
+        );
+        lost.cli(&rule);
         for name in &names {
             let state = store.stream(name);
             while !state
