@@ -33,7 +33,8 @@ pub use journey::{Admission, Outcome, admit};
 pub use status::{Blocking, Held, PartitionStatus, StreamStatus};
 pub(crate) use stream::now_ms;
 pub use stream::{Stream, StreamParts, label_values};
-pub use valve::{Act, ActError, SkipEnd, Valve, Wish};
+pub(crate) use valve::Source;
+pub use valve::{Act, ActError, Begins, RewindTo, Rewound, SkipEnd, Valve, Wish};
 
 use journey::{Draft, Fault, Final, LetGo};
 use skips::Stop;

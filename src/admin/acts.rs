@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::AdminView;
 use super::token::Denied;
-use crate::pipeline::{Act, ActError, Blocking, SkipEnd, Valve};
+use crate::pipeline::{Act, ActError, Blocking, RewindTo, SkipEnd, Valve};
 
 /// Longest reason of a hold, in characters.
 const MAX_REASON: usize = 200;
@@ -33,6 +33,22 @@ struct Resume {}
 #[serde(default, deny_unknown_fields)]
 struct Skip {
     jti: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Rewind {
+    to: Option<Place>,
+    since_ms: Option<i64>,
+    dry_run: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    topic: String,
+    partition: i32,
+    offset: i64,
 }
 
 /// An answer that is not 200.
@@ -63,7 +79,9 @@ pub(super) async fn act(
     };
     match carry_out(act, valve, &body).await {
         Ok(Done(status, mut answer)) => {
-            valve.count(act);
+            if answer["dry_run"] != json!(true) {
+                valve.count(act);
+            }
             tracing::warn!(%remote, stream = id, act = act.as_str(), %answer, "an operator acted");
             answer["stream"] = json!(id);
             answer["held"] = json!(valve.held());
@@ -99,14 +117,50 @@ async fn carry_out(act: Act, valve: &Valve, body: &[u8]) -> Answer {
             let (set, end) = valve.skip(jti).await?;
             skipped(&set, end)
         }
+        Act::Rewind => {
+            let wanted: Rewind = read(body)?;
+            let dry_run = wanted.dry_run;
+            let to = match (wanted.to, wanted.since_ms) {
+                (
+                    Some(Place {
+                        topic,
+                        partition,
+                        offset,
+                    }),
+                    None,
+                ) => RewindTo::Place {
+                    topic,
+                    partition,
+                    offset,
+                },
+                (None, Some(ms)) => RewindTo::Since(ms),
+                _ => {
+                    let why = "give either `to` or `since_ms`".to_owned();
+                    return Err(Refused(StatusCode::BAD_REQUEST, why));
+                }
+            };
+            let rewound = valve.rewind(to, dry_run).await?;
+            Ok(Done(
+                StatusCode::OK,
+                json!({"dry_run": dry_run, "rewound": rewound}),
+            ))
+        }
     }
 }
 
 impl From<ActError> for Refused {
     fn from(error: ActError) -> Self {
         let status = match error {
-            ActError::NotDurable(_) | ActError::Ending => StatusCode::SERVICE_UNAVAILABLE,
-            ActError::NothingWaits | ActError::UnknownJti(_) => StatusCode::NOT_FOUND,
+            ActError::NotDurable(_)
+            | ActError::Ending
+            | ActError::Kafka(_)
+            | ActError::State(_)
+            | ActError::NotCommitted => StatusCode::SERVICE_UNAVAILABLE,
+            ActError::NothingWaits | ActError::UnknownJti(_) | ActError::NotHere => {
+                StatusCode::NOT_FOUND
+            }
+            ActError::NotHeld | ActError::NotRewound(_) => StatusCode::CONFLICT,
+            ActError::NothingBefore(_) | ActError::TooMuch => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Self(status, error.to_string())
     }

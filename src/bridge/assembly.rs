@@ -30,7 +30,7 @@ use crate::kafka::room::{Room, RoomLimits};
 use crate::kafka::{ConsumerSettings, Lines, Poller};
 use crate::metrics::Metrics;
 use crate::pipeline::{
-    DeskInputs, Stream, StreamParts, StreamStatus, Valve, label_values, passage,
+    DeskInputs, Source, Stream, StreamParts, StreamStatus, Valve, label_values, passage,
 };
 use crate::shutdown::Shutdown;
 use crate::signing::{KeyRing, KeySource, Signer};
@@ -265,7 +265,11 @@ fn wire(
         mode: stream.mode.as_str(),
         ..StreamStatus::default()
     }));
-    let (valve, wishes) = Valve::new(Arc::clone(&built));
+    let source = Source {
+        client: common.client.clone(),
+        group: stream.group_id.clone(),
+    };
+    let (valve, wishes) = Valve::new(Arc::clone(&built), source);
     let inputs = DeskInputs {
         wishes,
         notices: desk_notices,

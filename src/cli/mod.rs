@@ -65,7 +65,7 @@ pub enum Command {
     /// Make signing keys, and show what is published about them
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Hold or resume a stream of a running bridge, or skip what blocks it
+    /// Hold, resume or rewind a stream of a running bridge, or skip what blocks it
     #[command(subcommand)]
     Stream(stream::StreamCommand),
     /// Print the JSON Schema of the configuration

@@ -1,6 +1,7 @@
-//! `setbridge stream hold|resume|skip`: an operator's acts on a running bridge, through its admin port.
+//! `setbridge stream hold|resume|skip|rewind`: an operator's acts on a running bridge, through its admin port.
 
 mod ask;
+mod rewind;
 
 use std::io;
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ pub enum StreamCommand {
     Resume(ResumeArgs),
     /// Make a dead letter of the one SET that blocks a stream, or of the one named
     Skip(SkipArgs),
+    /// Send once more what was sent before, from a place or a time on; only while an operator holds the stream
+    Rewind(rewind::RewindArgs),
 }
 
 /// Which stream, and where it runs.
@@ -87,6 +90,7 @@ impl StreamCommand {
             }
             Self::Resume(ResumeArgs { at }) => every_bridge(at, "resume", &json!({}), log, console),
             Self::Skip(args) => skip(args, log, console),
+            Self::Rewind(args) => rewind::rewind(args, log, console),
         }
     }
 }

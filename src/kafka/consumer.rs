@@ -102,6 +102,8 @@ pub struct Poller {
     /// Somewhere the reading stopped outside of the log; when to look where.
     pub(super) reposition_at: Option<Instant>,
     pub(super) paused: bool,
+    /// What operators want read again, until no rebalance is under way.
+    pub(super) rewinds: Vec<(Seat, i64)>,
     /// The group was asked whether we are still a member, at this moment.
     pub(super) asked_group: Option<Instant>,
     /// Losses that the desk has not heard of yet: until then no tick says that anything may be sent.
@@ -136,6 +138,7 @@ impl Poller {
             beginnings: Beginnings::default(),
             reposition_at: None,
             paused: false,
+            rewinds: Vec::new(),
             asked_group: None,
             unheard_losses: 0,
             topic_ids: HashMap::new(),
@@ -192,6 +195,7 @@ impl Poller {
             self.reposition_again(consumer);
             self.look_again(consumer);
             self.identify(consumer);
+            self.rewind_again(consumer);
             if !self.room.has_space() && !self.paused {
                 let since = *full_since.get_or_insert_with(Instant::now);
                 if since.elapsed() < BUSY {
@@ -248,6 +252,7 @@ impl Poller {
                     store.insert(seat, next);
                 }
                 Ok(Order::Release(seats)) => release.extend(seats),
+                Ok(Order::Rewind { seat, from }) => self.rewinds.push((seat, from)),
                 Ok(Order::Stopped) => self.unheard_losses = self.unheard_losses.saturating_sub(1),
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => break true,
                 Err(TryRecvError::Empty) => break false,

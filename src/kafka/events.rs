@@ -68,6 +68,20 @@ pub enum Notice {
         /// High watermark: the offset after the last record.
         log_end: i64,
     },
+    /// The partition of this seat has a new one, which begins where the operator wants it.
+    Rewound {
+        /// The old seat.
+        seat: Seat,
+        /// The group has the new place, too.
+        committed: bool,
+    },
+    /// The partition of this seat stays as it is, or is not ours any more.
+    NotRewound {
+        /// The seat.
+        seat: Seat,
+        /// Why.
+        why: String,
+    },
     /// The client cannot do its work.
     Trouble(Trouble, String),
     /// It can again.
@@ -95,6 +109,14 @@ pub enum Order {
     },
     /// These seats are done: hand their partitions over.
     Release(Vec<Seat>),
+    /// Read this seat's partition once more from this offset on, under a new seat: answered by [`Notice::Lost`],
+    /// [`Notice::Assigned`] and [`Notice::Rewound`], in this order, or by [`Notice::NotRewound`].
+    Rewind {
+        /// The assignment.
+        seat: Seat,
+        /// The first offset to be read again; not beyond what is settled.
+        from: i64,
+    },
     /// Nothing more is sent about seats that were lost.
     Stopped,
     /// Store what was ordered before, leave the group, end.

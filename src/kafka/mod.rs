@@ -15,6 +15,7 @@ pub mod producer;
 pub mod reader;
 mod rebalance;
 mod relocate;
+mod rewind;
 pub mod room;
 mod settings;
 mod start;

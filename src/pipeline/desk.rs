@@ -5,6 +5,7 @@
 
 mod board;
 mod going;
+mod rewinding;
 mod taking;
 mod tenure;
 
@@ -30,6 +31,7 @@ use super::status::StreamStatus;
 use super::stream::Stream;
 use super::valve::Wish;
 use going::Journeys;
+use rewinding::Rewinds;
 
 /// How often time passes for guard, probes, gauges and stored offsets.
 const TICK: Duration = Duration::from_millis(100);
@@ -102,6 +104,7 @@ pub struct Desk {
     lanes: Lanes<Box<Draft>>,
     journeys: JoinSet<Arrived>,
     journeys_by_id: Journeys,
+    rewinds: Rewinds,
     to_settle: UnboundedSender<(Flushed, Settling)>,
     settled: UnboundedReceiver<Settling>,
     settler: JoinSet<()>,
@@ -144,6 +147,7 @@ impl Desk {
             lanes: Lanes::new(),
             journeys: JoinSet::new(),
             journeys_by_id: Journeys::default(),
+            rewinds: Rewinds::default(),
             to_settle,
             settled,
             settler,
@@ -344,6 +348,8 @@ impl Desk {
                     place.log_end = log_end;
                 }
             }
+            Notice::Rewound { seat, committed } => self.rewound(seat, committed),
+            Notice::NotRewound { seat, why } => self.not_rewound(seat, why),
             Notice::Trouble(trouble, text) => self.trouble(trouble, &text),
             Notice::Recovered => self.stream.passage.show_no_longer(),
             Notice::Paused(partitions) => self.paused = partitions,
@@ -370,6 +376,13 @@ impl Desk {
                 // Who asked may have gone; it is skipped all the same.
                 let _ = tell.send(self.skip(jti.as_deref()));
             }
+            Wish::Stand(tell) => drop(tell.send(self.standings())),
+            Wish::Rewind {
+                seat,
+                from,
+                jtis,
+                tell,
+            } => self.rewind(seat, from, jtis, tell),
         }
     }
 

@@ -47,6 +47,8 @@ pub(super) struct Place {
     /// Next storable offset, if it moved since it was last taken.
     storable: Option<i64>,
     settled_up_to: i64,
+    /// The offset behind the last record received.
+    read_up_to: i64,
 }
 
 impl Place {
@@ -63,6 +65,7 @@ impl Place {
             records: HashMap::new(),
             storable: None,
             settled_up_to: seat.start,
+            read_up_to: seat.start,
         }
     }
 
@@ -94,6 +97,7 @@ impl Place {
         let offset = record.origin.offset;
         self.tracker.receive(offset)?;
         self.log_end = self.log_end.max(offset + 1);
+        self.read_up_to = offset + 1;
         self.records.insert(
             offset,
             Tally {
@@ -185,6 +189,11 @@ impl Place {
             .timestamp_ms
             .map(|ms| Duration::from_millis(now_ms.saturating_sub(ms).try_into().unwrap_or(0)));
         Some((tally.received.elapsed(), age))
+    }
+
+    /// How far it is settled, and how far read.
+    pub(super) fn stands(&self) -> (i64, i64) {
+        (self.settled_up_to, self.read_up_to)
     }
 
     /// Records between the settled prefix and the log's end.

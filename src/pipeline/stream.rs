@@ -160,13 +160,19 @@ impl Stream {
     }
 
     /// Waits for the answer, asking again until there is one; then the partition's SETs may ask too.
-    pub(super) async fn take_over(&self, seat: &NewSeat, first: Reply<Handover>, lease: &Lease) {
+    pub(super) async fn take_over(
+        &self,
+        seat: &NewSeat,
+        first: Reply<Handover>,
+        lease: &Lease,
+        rewound: bool,
+    ) {
         let again = || self.ask_about(seat);
         let Ok(handover) = self.ask_until_answered(lease, first, again).await else {
             return;
         };
         let (topic, partition) = (&seat.topic, seat.partition);
-        if matches!(handover, Handover::TakenOver | Handover::Recreated) {
+        if matches!(handover, Handover::TakenOver | Handover::Recreated) && !rewound {
             self.parts.metrics.handovers.inc();
             tracing::info!(stream = self.id(), %topic, partition, ?handover, "levels and marks of the partition were dropped");
         }

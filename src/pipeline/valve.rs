@@ -2,6 +2,8 @@
 //!
 //! Each act is logged and counted by whoever lets operators in (`crate::admin`); here stands what it does.
 
+mod rewind;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +12,12 @@ use tokio::sync::oneshot;
 
 use super::status::Blocking;
 use super::stream::Stream;
-use crate::state::{Flushed, StateError};
+use crate::kafka::events::Seat;
+use crate::state::{Flushed, JtiKey, StateError};
 use crate::telemetry::chain;
+
+pub(crate) use rewind::Source;
+pub use rewind::{Begins, RewindTo, Rewound};
 
 /// So long an act waits for the state to be durable before the operator is told that it is not yet.
 const DURABLE: Duration = Duration::from_secs(5);
@@ -31,11 +37,13 @@ pub enum Act {
     Resume,
     /// Makes one SET, or what should have become one, a dead letter.
     Skip,
+    /// Sends once more what was sent before.
+    Rewind,
 }
 
 impl Act {
     /// Every act, so that metrics can start each label at 0.
-    pub const ALL: [Self; 3] = [Self::Hold, Self::Resume, Self::Skip];
+    pub const ALL: [Self; 4] = [Self::Hold, Self::Resume, Self::Skip, Self::Rewind];
 
     /// The label, and the last part of the route.
     #[must_use]
@@ -44,6 +52,7 @@ impl Act {
             Self::Hold => "hold",
             Self::Resume => "resume",
             Self::Skip => "skip",
+            Self::Rewind => "rewind",
         }
     }
 }
@@ -64,6 +73,34 @@ pub enum ActError {
         "no SET with the jti {0} waits for an outcome here: it has one, or its record was not read yet"
     )]
     UnknownJti(String),
+    /// A rewind wants a held stream.
+    #[error("a stream is rewound while an operator holds it: `setbridge stream hold` first")]
+    NotHeld,
+    /// The partition is another process's, or nobody's.
+    #[error("this process does not have that partition of the stream")]
+    NotHere,
+    /// There is nothing to be read once more.
+    #[error("the partition stands at offset {0}: a rewind leads back, not there or beyond")]
+    NothingBefore(i64),
+    /// More than one act may hold.
+    #[error(
+        "too much for one rewind (more than 1,000,000 SETs, or more than can be read in 4 minutes)"
+    )]
+    TooMuch,
+    /// Kafka did not let us look.
+    #[error("{0}")]
+    Kafka(String),
+    /// The state did not let us look.
+    #[error("the state does not answer: {0}")]
+    State(String),
+    /// The partition stays as it is.
+    #[error("not rewound: {0}")]
+    NotRewound(String),
+    /// It is read once more, but the group still has the old place.
+    #[error(
+        "it is read once more here, but the group does not show the new place: rewind it again"
+    )]
+    NotCommitted,
     /// The stream does not work any more, or does not answer.
     #[error("the stream is ending")]
     Ending,
@@ -79,6 +116,34 @@ pub enum Wish {
         /// Which one it is, and how it ends.
         tell: oneshot::Sender<Result<Skipping, ActError>>,
     },
+    /// Which partitions there are, and where they stand.
+    Stand(oneshot::Sender<Vec<Standing>>),
+    /// A partition is read once more.
+    Rewind {
+        /// Its assignment.
+        seat: Seat,
+        /// The first offset to be read again.
+        from: i64,
+        /// What is forgotten.
+        jtis: Vec<JtiKey>,
+        /// Whether it is.
+        tell: oneshot::Sender<Result<(), ActError>>,
+    },
+}
+
+/// One partition of a desk.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// Topic name.
+    pub topic: Arc<str>,
+    /// Number.
+    pub partition: i32,
+    /// Its assignment.
+    pub seat: Seat,
+    /// The next offset to be settled.
+    pub settled: i64,
+    /// The offset behind the last record received.
+    pub read: i64,
 }
 
 /// One that is being skipped.
@@ -106,13 +171,23 @@ pub enum SkipEnd {
 pub struct Valve {
     stream: Arc<Stream>,
     wishes: Sender<Wish>,
+    source: Source,
 }
 
 impl Valve {
     /// The valve, and the desk's end of it.
-    pub(crate) fn new(stream: Arc<Stream>) -> (Self, Receiver<Wish>) {
+    pub(crate) fn new(stream: Arc<Stream>, source: Source) -> (Self, Receiver<Wish>) {
         let (wishes, wished) = channel(WISHES);
-        (Self { stream, wishes }, wished)
+        let valve = Self {
+            stream,
+            wishes,
+            source,
+        };
+        (valve, wished)
+    }
+
+    async fn wish(&self, wish: Wish) -> Result<(), ActError> {
+        self.wishes.send(wish).await.map_err(|_| ActError::Ending)
     }
 
     /// Id of the stream.
@@ -159,8 +234,7 @@ impl Valve {
     /// [`ActError::NothingWaits`], [`ActError::UnknownJti`], [`ActError::Ending`].
     pub async fn skip(&self, jti: Option<String>) -> Result<(Blocking, SkipEnd), ActError> {
         let (tell, told) = oneshot::channel();
-        let wish = Wish::Skip { jti, tell };
-        self.wishes.send(wish).await.map_err(|_| ActError::Ending)?;
+        self.wish(Wish::Skip { jti, tell }).await?;
         let Skipping { set, end } = told.await.map_err(|_| ActError::Ending)??;
         let end = match tokio::time::timeout(SKIPPED, end).await {
             Ok(end) => end.unwrap_or(SkipEnd::Left),

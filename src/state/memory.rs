@@ -94,6 +94,15 @@ impl Backend for MemoryStream {
         })
     }
 
+    fn forget(&self, jtis: &[JtiKey]) -> Flushed {
+        let gone: HashSet<&JtiKey> = jtis.iter().collect();
+        self.with(|mut known| {
+            for (_, delivered) in &mut known.delivered.buckets {
+                delivered.retain(|jti| !gone.contains(jti));
+            }
+        })
+    }
+
     fn flush(&self) -> Flushed {
         self.with(|_| ())
     }

@@ -61,6 +61,7 @@ trait Backend: Send + Sync {
     ) -> Reply<Handover>;
     /// The partition is not ours any more. Only a state that others share needs to know.
     fn released(&self, _topic: &str, _partition: i32) {}
+    fn forget(&self, jtis: &[JtiKey]) -> Flushed;
     fn flush(&self) -> Flushed;
     /// The stream goes on without its state.
     fn is_bypassed(&self) -> bool {

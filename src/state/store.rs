@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Backend, Decided, Facts, Flushed, Handover, Question, Reply, StateError, StateStats,
+    Backend, Decided, Facts, Flushed, Handover, JtiKey, Question, Reply, StateError, StateStats,
     memory::MemoryStream,
     redis::{RedisSettings, RedisStore},
     sqlite::SqliteStore,
@@ -208,6 +208,18 @@ impl StreamState {
     /// again.
     pub fn released(&self, topic: &str, partition: i32) {
         self.0.released(topic, partition);
+    }
+
+    /// Forgets that these jtis were delivered, as if their time had passed. Marks are another matter: a partition that is
+    /// assigned anew without a commit loses them.
+    ///
+    /// # Errors
+    /// As for [`Self::remember`].
+    pub fn forget(&self, jtis: &[JtiKey]) -> Flushed {
+        match jtis {
+            [] => self.0.flush(),
+            jtis => self.0.forget(jtis),
+        }
     }
 
     /// Resolves when everything noted before is durable. It is also the retry after a failure.

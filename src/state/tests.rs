@@ -162,6 +162,35 @@ fn a_dead_letter_moves_the_mark_and_forgets_the_jti() {
 }
 
 #[test]
+fn a_forgotten_jti_is_as_if_it_had_not_been_delivered() {
+    for (store, _directory) in stores(&TestClock::default()) {
+        run(async {
+            let state = store.stream("s");
+            drop(state.remember(&accepted("a", 1, 5, Level::High)));
+            drop(state.remember(&accepted("b", 2, 6, Level::Low)));
+            store
+                .stream("other")
+                .remember(&accepted("a", 1, 5, Level::High))
+                .await
+                .expect("durable");
+            let jtis = [question("a", 1).jti, question("unknown", 1).jti];
+            state.forget(&jtis).await.expect("durable");
+            state.forget(&[]).await.expect("nothing to do");
+            let facts = state.look_up(&question("a", 1)).await.expect("facts");
+            assert!(!facts.delivered);
+            assert_eq!(facts.level, Some(Level::High), "levels stay");
+            let other = state.look_up(&question("b", 2)).await.expect("facts");
+            assert!(other.delivered, "only those that were named");
+            let elsewhere = store.stream("other").look_up(&question("a", 1)).await;
+            assert!(elsewhere.expect("facts").delivered, "and of this stream");
+            drop(state.remember(&accepted("a", 1, 7, Level::High)));
+            let again = state.look_up(&question("a", 1)).await.expect("facts");
+            assert!(again.delivered);
+        });
+    }
+}
+
+#[test]
 fn streams_know_nothing_of_each_other() {
     for (store, _directory) in stores(&TestClock::default()) {
         run(async {

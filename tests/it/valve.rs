@@ -2,4 +2,5 @@
 
 mod denied;
 mod holding;
+mod rewinding;
 mod skipping;

@@ -29,20 +29,21 @@ impl Desk {
             if self.stream.parts.mode == Mode::Live && !self.prepared.contains_key(&seat.topic) {
                 self.prepare(Arc::clone(&seat.topic));
             }
+            let rewound = self.forget_rewound(&seat);
             let lease = self.lease();
             self.places
                 .insert(seat.seat, Place::new(&seat, lease.clone()));
-            self.take_over(seat, lease);
+            self.take_over(seat, lease, rewound);
         }
     }
 
     /// Levels and marks of a partition are valid only for who decided last about it. The state is asked now, before
     /// anything else about the partition; nobody waits here for its answer, for it may take as long as an outage.
-    fn take_over(&mut self, seat: NewSeat, lease: Lease) {
+    fn take_over(&mut self, seat: NewSeat, lease: Lease, rewound: bool) {
         let stream = Arc::clone(&self.stream);
         let first = stream.ask_about(&seat);
         self.recalling
-            .spawn(async move { stream.take_over(&seat, first, &lease).await });
+            .spawn(async move { stream.take_over(&seat, first, &lease, rewound).await });
     }
 
     /// The dead-letter topic is made ready before it is needed; until it is, or until the last partition of its source

@@ -37,7 +37,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Backend, Decided, Facts, Flushed, Handover, Question, Reply, StateError, StateStats,
+    Backend, Decided, Facts, Flushed, Handover, JtiKey, Question, Reply, StateError, StateStats,
     reply::Answer,
 };
 use health::Health;
@@ -53,6 +53,8 @@ enum Command {
     Progress(Place, i64, Answer<()>),
     Assigned(Assignment, Answer<Handover>),
     Released(Place),
+    /// Never empty.
+    Forget(Vec<JtiKey>, Answer<()>),
     Flush(Answer<()>),
     AcceptedUnder(Answer<Option<[u8; 32]>>),
     OperatorHold(Answer<Option<String>>),
@@ -222,6 +224,11 @@ impl Backend for RedisStream {
         let place = text::place(topic, partition).into();
         // A task that is gone holds nothing any more.
         drop(self.commands.send(Command::Released(place)));
+    }
+
+    fn forget(&self, jtis: &[JtiKey]) -> Flushed {
+        let jtis = jtis.to_vec();
+        self.ask(|answer| Command::Forget(jtis, answer))
     }
 
     fn flush(&self) -> Flushed {

@@ -13,7 +13,9 @@ use super::{
     trouble,
     writer::reply,
 };
-use crate::state::{Decided, Decision, Facts, Handover, Question, StateError, reply::Answer};
+use crate::state::{
+    Decided, Decision, Facts, Handover, JtiKey, Question, StateError, reply::Answer,
+};
 
 /// What is written, and may be written again.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(super) enum Write {
     Note(&'static str, Option<String>),
     /// The partition was assigned in a bypass, so nobody waits for what that means.
     Assigned(Assignment),
+    /// These were not delivered, as far as anybody knows.
+    Forget(Vec<JtiKey>),
     /// Nothing to write: the partition is not ours any more.
     Released(Place),
 }
@@ -85,6 +89,10 @@ impl Step {
                 waiting.push(answer);
                 return None;
             }
+            Command::Forget(jtis, answer) => {
+                waiting.push(answer);
+                Write::Forget(jtis)
+            }
             Command::Released(place) => Write::Released(place),
             Command::Remember(decided, answer) => {
                 waiting.push(answer);
@@ -127,6 +135,13 @@ impl Step {
             Self::Write(Write::Note(field, None)) => {
                 let mut delete = redis::cmd("HDEL");
                 delete.arg(keys.stream()).arg(*field);
+                delete
+            }
+            Self::Write(Write::Forget(jtis)) => {
+                let mut delete = redis::cmd("DEL");
+                for jti in jtis {
+                    delete.arg(keys.jti(*jti));
+                }
                 delete
             }
             Self::LookUp(question, _) => {

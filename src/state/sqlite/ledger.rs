@@ -74,6 +74,11 @@ impl Stream {
             .map(|(start, _)| *start)
     }
 
+    /// The starts of all buckets.
+    pub(super) fn all_buckets(&self) -> impl Iterator<Item = i64> {
+        self.buckets.keys().copied()
+    }
+
     /// Makes sure that a bucket is known. Two windows of different length may give one start: then
     /// the later end counts.
     pub(super) fn open_bucket(&mut self, bucket: Bucket) {
@@ -178,6 +183,12 @@ impl Ledger {
         {
             *entries += sign;
             stream.changed_buckets.insert(start);
+        }
+        for start in &added.jtis_out {
+            if let Some((_, entries)) = stream.buckets.get_mut(start) {
+                *entries -= sign;
+                stream.changed_buckets.insert(*start);
+            }
         }
     }
 

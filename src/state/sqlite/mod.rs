@@ -47,6 +47,7 @@ enum Command {
     Remember(Arc<str>, Remembered, Answer<()>),
     Progress(Arc<str>, Place, i64, Answer<()>),
     Assigned(Arc<str>, Place, Option<i64>, i64, Answer<Handover>),
+    Forget(Arc<str>, Vec<JtiKey>, Answer<()>),
     Flush(Answer<()>),
     AcceptedUnder(Arc<str>, Answer<Option<[u8; 32]>>),
     SetAcceptedUnder(Arc<str>, [u8; 32], Answer<()>),
@@ -231,6 +232,11 @@ impl Backend for SqliteStream {
     ) -> Reply<Handover> {
         let place = (Arc::from(topic), partition);
         self.ask(|id, answer| Command::Assigned(id, place, committed, log_end, answer))
+    }
+
+    fn forget(&self, jtis: &[JtiKey]) -> Flushed {
+        let jtis = jtis.to_vec();
+        self.ask(|id, answer| Command::Forget(id, jtis, answer))
     }
 
     fn flush(&self) -> Flushed {

@@ -64,6 +64,38 @@ fn note(
     }
 }
 
+/// What is to be written.
+pub(super) enum Change {
+    Decided(Write),
+    /// These jtis of a stream are no longer known as delivered.
+    Forgotten(usize, Vec<JtiKey>),
+}
+
+impl Change {
+    pub(super) fn apply(
+        &self,
+        tables: &mut Tables<'_>,
+        ledger: &Ledger,
+    ) -> rusqlite::Result<Added> {
+        let (stream, jtis) = match self {
+            Self::Decided(write) => return write.apply(tables, ledger),
+            Self::Forgotten(stream, jtis) => (*stream, jtis),
+        };
+        let mut added = Added {
+            stream,
+            ..Added::default()
+        };
+        for bucket in ledger.stream(stream).all_buckets() {
+            for jti in jtis {
+                if tables.drop_jti(stream, bucket, *jti)? {
+                    added.jtis_out.push(bucket);
+                }
+            }
+        }
+        Ok(added)
+    }
+}
+
 /// A remembered SET: what it means was worked out once, so writing it again after a failure means
 /// the same, whatever was assigned since.
 pub(super) struct Write {
@@ -133,11 +165,7 @@ impl Write {
 
     /// Writes the rows: the jti, the marks, and, when the subject's mark moved, the level. Of a replay no mark, and the
     /// level when nothing newer is known.
-    pub(super) fn apply(
-        &self,
-        tables: &mut Tables<'_>,
-        ledger: &Ledger,
-    ) -> rusqlite::Result<Added> {
+    fn apply(&self, tables: &mut Tables<'_>, ledger: &Ledger) -> rusqlite::Result<Added> {
         let mut added = Added {
             stream: self.stream,
             ..Added::default()

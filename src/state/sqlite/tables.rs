@@ -65,6 +65,8 @@ pub(super) struct Added {
     pub(super) levels: i64,
     /// The bucket that got a new jti.
     pub(super) jti_in: Option<i64>,
+    /// The buckets that lost one.
+    pub(super) jtis_out: Vec<i64>,
 }
 
 pub(super) struct Tables<'c> {
@@ -73,6 +75,7 @@ pub(super) struct Tables<'c> {
     commit: Statement<'c>,
     find_jti: Statement<'c>,
     put_jti: Statement<'c>,
+    drop_jti: Statement<'c>,
     read_subject: Statement<'c>,
     move_mark: Statement<'c>,
     add_mark: Statement<'c>,
@@ -100,6 +103,9 @@ impl<'c> Tables<'c> {
                  OR EXISTS (SELECT 1 FROM delivered WHERE stream = ?1 AND bucket = ?5 AND jti = ?2)",
             )?,
             put_jti: prepare("INSERT OR IGNORE INTO delivered VALUES (?1, ?2, ?3)")?,
+            drop_jti: prepare(
+                "DELETE FROM delivered WHERE stream = ?1 AND bucket = ?2 AND jti = ?3",
+            )?,
             read_subject: prepare(
                 "SELECT fact, partition, epoch, position, element, set_index, level, event_time
                  FROM subjects WHERE stream = ?1 AND subject = ?2",
@@ -196,6 +202,19 @@ impl<'c> Tables<'c> {
     ) -> rusqlite::Result<bool> {
         let rows = self
             .put_jti
+            .execute(params![stream as i64, bucket, jti.0])?;
+        Ok(rows > 0)
+    }
+
+    /// Says whether the jti was in that bucket.
+    pub(super) fn drop_jti(
+        &mut self,
+        stream: usize,
+        bucket: i64,
+        jti: JtiKey,
+    ) -> rusqlite::Result<bool> {
+        let rows = self
+            .drop_jti
             .execute(params![stream as i64, bucket, jti.0])?;
         Ok(rows > 0)
     }

@@ -26,7 +26,7 @@ use super::{
     Asked, Command, Remembered,
     ledger::{Ledger, Stream},
     lock::FileLock,
-    rows::{self, Write},
+    rows::{self, Change, Write},
     syncer::Syncer,
     tables::{Added, Tables},
 };
@@ -104,7 +104,7 @@ struct Writer<'c> {
     syncer: Syncer,
     terms: Terms,
     /// Not committed, in order. Between turns it is empty, unless the last turn failed.
-    writes: Vec<Write>,
+    writes: Vec<Change>,
     /// The rows that this turn added, to be taken off the counts when it fails.
     added: Vec<Added>,
     /// Who waits for this turn's flush.
@@ -262,6 +262,12 @@ impl<'c> Writer<'c> {
                 stream.partition_changed(number);
                 reply(answer, Ok(handover));
             }
+            Command::Forget(stream, jtis, answer) => {
+                self.waiting.push(answer);
+                let stream = self.ledger.meet(&stream);
+                self.change(Change::Forgotten(stream, jtis), refusing.is_some())?;
+                return Ok(Go::Hurry);
+            }
             Command::Flush(answer) => {
                 self.waiting.push(answer);
                 return Ok(Go::Hurry);
@@ -315,6 +321,10 @@ impl<'c> Writer<'c> {
         let bucket = self.terms.window.bucket((self.terms.clock)());
         let stream = self.ledger.meet(stream);
         let write = Write::of(&mut self.ledger, stream, remembered, bucket);
+        self.change(Change::Decided(write), only_keep)
+    }
+
+    fn change(&mut self, write: Change, only_keep: bool) -> Result<(), StateError> {
         let applied = match only_keep {
             true => Ok(()),
             false => self.apply(&write),
@@ -323,7 +333,7 @@ impl<'c> Writer<'c> {
         applied
     }
 
-    fn apply(&mut self, write: &Write) -> Result<(), StateError> {
+    fn apply(&mut self, write: &Change) -> Result<(), StateError> {
         let added = write.apply(&mut self.tables, &self.ledger)?;
         self.ledger.count(&added, 1);
         self.added.push(added);
