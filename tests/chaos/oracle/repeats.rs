@@ -1,7 +1,9 @@
 //! How often a SET was taken again, and how often that is allowed.
 
+use std::collections::HashMap;
+
 use super::super::load::Unit;
-use super::{Committed, Fact, Findings, Forced, History};
+use super::{Committed, Fact, Findings, History};
 
 pub(super) fn check(history: &History, facts: &[Fact], findings: &mut Findings) {
     findings.repeats = facts.iter().map(|fact| fact.taken.saturating_sub(1)).sum();
@@ -32,13 +34,18 @@ fn exposed(history: &History) -> u64 {
         at_ms: 0,
         next: std::collections::BTreeMap::new(),
     };
+    let delivered = delivered(history);
     let mut exposed = 0;
     for forced in history.forced.iter().filter(|forced| !forced.in_order) {
         let known = history.committed.iter().rev();
         let known = { known }.find(|c| c.at_ms <= forced.from_ms);
         let next = &known.unwrap_or(&nothing).next;
-        exposed += delivered_before(history, *forced)
-            .filter(|set| {
+        let theirs = delivered.get(&forced.process).map(Vec::as_slice);
+        exposed += theirs
+            .unwrap_or_default()
+            .iter()
+            .take_while(|(at_ms, _)| *at_ms <= forced.until_ms)
+            .filter(|(_, set)| {
                 places[*set as usize].is_some_and(|place| {
                     let partition = (place.keyed, place.partition);
                     let theirs = forced.partition.is_none_or(|of| of == partition);
@@ -50,10 +57,17 @@ fn exposed(history: &History) -> u64 {
     exposed
 }
 
-fn delivered_before(history: &History, forced: Forced) -> impl Iterator<Item = u32> {
-    let theirs = history.attempts.iter().filter(move |attempt| {
-        let before = attempt.at_ms <= forced.until_ms;
-        attempt.accepted && attempt.process == forced.process && before
-    });
-    theirs.filter_map(|attempt| Some(attempt.said?.set))
+/// By process: when it delivered which SET, oldest first.
+fn delivered(history: &History) -> HashMap<u16, Vec<(u64, u32)>> {
+    let mut delivered: HashMap<u16, Vec<(u64, u32)>> = HashMap::new();
+    for attempt in history.attempts.iter().filter(|attempt| attempt.accepted) {
+        if let Some(said) = attempt.said {
+            let theirs = delivered.entry(attempt.process).or_default();
+            theirs.push((attempt.at_ms, said.set));
+        }
+    }
+    for theirs in delivered.values_mut() {
+        theirs.sort_unstable();
+    }
+    delivered
 }
