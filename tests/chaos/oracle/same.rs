@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::super::load::{Fate, Unit};
-use super::{Attempt, Findings, Forced, History, Said};
+use super::{Attempt, Findings, Forced, History, Said, is_ordered};
 
 /// What was sent under each jti so far.
 pub(super) struct Same<'a> {
@@ -47,8 +47,10 @@ impl<'a> Same<'a> {
         // A second record of what was refused is another try: levels may have moved since.
         let set = said.set as usize;
         let again = self.records[set] > 1 && self.history.sets[set].fate != Fate::Accepted;
+        // Without keys another member may deliver a SET about the same subject between two tries of this one.
+        let chained = self.history.whole_state && is_ordered(&self.history.sets[set]);
         let before = first.said.map(|said| said.previous);
-        if self.history.whole_state && !again && before != Some(said.previous) {
+        if chained && !again && before != Some(said.previous) {
             findings.invalid(|| format!("SET {set}: previous level {before:?}, then {said:?}"));
         }
         let key = (attempt.jti, attempt.process, attempt.kid);

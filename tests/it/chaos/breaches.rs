@@ -275,6 +275,20 @@ fn a_broken_chain_of_previous_levels_is_found() {
     assert_eq!(wrong(&history), [0; 4], "a hand-over loses levels there");
 }
 
+/// Without keys the levels of a subject come from several partitions, so between two tries anything may come.
+#[test]
+fn another_previous_level_of_a_repeat_is_found_with_keys_only() {
+    for (which, wanted) in [(0, 1), (4, 0)] {
+        let mut history = good();
+        history.attempts[which].seen = false;
+        let mut again = history.attempts[which];
+        (again.process, again.bytes) = (1, 999);
+        again.said.as_mut().unwrap().previous = 3;
+        history.attempts.push(again);
+        assert_eq!(wrong(&history), [0, 0, 0, wanted]);
+    }
+}
+
 #[test]
 fn too_many_repeats_are_found() {
     let mut history = good();
