@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test kafka chaos bench lint deny ci
+.PHONY: help demo build test kafka chaos fuzz soak bench lint deny ci
 
 # Options for the demo, e.g. make demo DEMO_ARGS='--exit --count 1000 --json'
 DEMO_ARGS ?=
@@ -28,6 +28,12 @@ kafka: ## fetch Apache Kafka for the tests into target/kafka (Java, Maven)
 
 chaos: ## prove the promises under faults: SEED= MINUTES= RECORDS= STATE= PROTOCOL=; leaves target/chaos/summary.json
 	SEED="$(SEED)" MINUTES="$(MINUTES)" RECORDS="$(RECORDS)" STATE="$(STATE)" PROTOCOL="$(PROTOCOL)" scripts/chaos.sh
+
+fuzz: ## feed random input to what reads foreign bytes: SECONDS= for each target; a crash fails it
+	scripts/fuzz.sh "$(or $(SECONDS),60)" $(FUZZ_TARGETS)
+
+soak: ## a bridge under load and faults for MINUTES= at RATE= a second: memory, files, threads and SQLite stay flat
+	MINUTES="$(MINUTES)" RATE="$(RATE)" scripts/soak.sh
 
 bench: ## measure the whole path against openssl speed; leaves target/bench/summary.json
 	scripts/setup.sh

@@ -4,7 +4,7 @@
 #   scripts/fuzz.sh SECONDS [TARGET...]
 #
 # Ends with 1 when an input crashed a target, took longer than 10 s or more than 2 GB; the input stays in
-# target/fuzz/artifacts/TARGET and is named. It stays in tests/fuzz/seeds/TARGET, too, once it is mended: copy it there.
+# target/fuzz/artifacts/TARGET and is named. Once it is mended it becomes a unit test, and a seed in tests/fuzz/seeds/TARGET.
 # What was found to reach new code is kept in target/fuzz/corpus/TARGET for the next run.
 #
 # Runs on stable Rust: cargo-fuzz passes its coverage flags by -C. Only the sanitizers would need a nightly compiler (or
@@ -61,13 +61,12 @@ for target in "${targets[@]}"; do
     mapfile -t given < <(seeds "$target")
     say "== $target, $seconds s"
     code=0
-    # A stack that overflows ends the process before libFuzzer can write its input down, so each target says where
-    # it keeps the one that it is at.
-    SETBRIDGE_FUZZ_INPUT=$found/current nice -n "${FUZZ_NICE:-10}" "$folder/$host/release/$target" \
+    # For what libFuzzer cannot write down any more: see tests/fuzz/targets/current.rs.
+    current=$folder/current-$target
+    SETBRIDGE_FUZZ_INPUT=$current nice -n "${FUZZ_NICE:-10}" "$folder/$host/release/$target" \
         "-dict=tests/fuzz/dictionaries/$target.dict" "-artifact_prefix=$found/" "-max_len=$(longest "$target")" \
         "-max_total_time=$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=1 \
         "$corpus" "${given[@]}" >"$log" 2>&1 </dev/null || code=$?
-    tail -n 1 "$log" >&2
     # libFuzzer's own words: `#2097152	DONE   cov: 812 ft: 3061 corp: 512/40Kb …`, `stat::number_of_executed_units: …`
     stat() { sed -n "s/^stat::$1: *//p" "$log" | tail -n 1; }
     last=$(grep -E '^#[0-9]+' "$log" | tail -n 1)
@@ -77,10 +76,15 @@ for target in "${targets[@]}"; do
     if [ "$code" != 0 ]; then
         crashed=1
         ended="CRASHED ($code)"
-        say "$target crashed. Its message is in $log, the input here:"
-        find "$found" -type f -newer "$corpus" -printf '  %p\n' >&2 || true
+        input=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
+        if [ -z "$input" ] && [ -e "$current" ]; then
+            input=$found/died-$(sha1sum <"$current" | cut -c 1-40)
+            cp "$current" "$input"
+        fi
         tail -n 30 "$log" >&2
+        say "$target crashed. Its message is in $log, the input is ${input:-not known}"
     fi
+    rm -f "$current"
     table+=("$(printf '| %-14s | %8s | %12s | %9s | %8s | %7s | %s |' "$target" "$seconds" \
         "$(stat number_of_executed_units)" "$(stat average_exec_per_sec)" "$coverage" "$inputs" "$ended")")
 done

@@ -14,6 +14,8 @@ component() {
 fmt() {
     component fmt rustfmt
     cargo fmt --all --check
+    # A crate of its own, which cargo fmt does not see.
+    rustfmt --check --edition 2024 tests/fuzz/targets/*.rs
 }
 clippy() {
     component clippy clippy

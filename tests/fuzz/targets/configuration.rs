@@ -2,6 +2,8 @@
 //! detections.
 #![no_main]
 
+mod current;
+
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -27,6 +29,7 @@ static ENVIRONMENT: LazyLock<Environment> = LazyLock::new(|| {
 });
 
 fuzz_target!(|bytes: &[u8]| {
+    current::keep(bytes);
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };

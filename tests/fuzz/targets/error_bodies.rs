@@ -16,15 +16,23 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let line = rest.iter().position(|b| *b == b'\n').unwrap_or(0);
     let (media_type, body) = rest.split_at(line);
-    let media_type = std::str::from_utf8(media_type).ok().filter(|text| !text.is_empty());
+    let media_type = std::str::from_utf8(media_type)
+        .ok()
+        .filter(|text| !text.is_empty());
     let judged = judge(status, media_type, body);
-    assert_eq!(judged.verdict == Verdict::Accepted, (200..300).contains(&status));
+    assert_eq!(
+        judged.verdict == Verdict::Accepted,
+        (200..300).contains(&status)
+    );
     let Some(err) = judged.err else { return };
     assert_eq!(status, 400);
     assert!(body.len() <= MAX_BODY);
     let code = err.as_str();
     assert!(!code.is_empty() && code.len() <= 64);
-    assert!(code.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:-".contains(&b)));
+    assert!(
+        code.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.:-".contains(&b))
+    );
     // White space around a JSON text means nothing.
     let padded = [b" \n", body, b"\t"].concat();
     assert_eq!(read_err(media_type, &padded).as_ref(), Some(&err));

@@ -10,7 +10,11 @@ use setbridge::signing::KeySource;
 /// In memory where there is such a folder. One process, one file.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
     let memory = PathBuf::from("/dev/shm");
-    let folder = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    let folder = if memory.is_dir() {
+        memory
+    } else {
+        std::env::temp_dir()
+    };
     folder.join(format!("setbridge-fuzz-key-{}", std::process::id()))
 });
 

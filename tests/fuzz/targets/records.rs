@@ -4,6 +4,8 @@
 //! result when only the part that the mapping looks at is built, and every token is JSON that holds what it must.
 #![no_main]
 
+mod current;
+
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
@@ -20,10 +22,15 @@ static MAPPINGS: LazyLock<Vec<Mapping>> = LazyLock::new(|| {
     let specs: Vec<MappingSpec> =
         serde_json::from_str(include_str!("../mappings.json")).expect("a list of mappings");
     let compile = |spec| Mapping::compile(spec).expect("a mapping that compiles");
-    specs.iter().map(compile).chain([Mapping::native()]).collect()
+    specs
+        .iter()
+        .map(compile)
+        .chain([Mapping::native()])
+        .collect()
 });
 
 fuzz_target!(|bytes: &[u8]| {
+    current::keep(bytes);
     let Some((choice, value)) = bytes.split_first() else {
         return;
     };
@@ -65,7 +72,11 @@ fn elements(record: &Record, needs: &Arc<Needs>) -> Vec<Result<Detection, String
 }
 
 /// Everything that the mapping says about a detection.
-fn tokens(mapping: &Mapping, record: &Record, detection: &Detection) -> Vec<Result<String, String>> {
+fn tokens(
+    mapping: &Mapping,
+    record: &Record,
+    detection: &Detection,
+) -> Vec<Result<String, String>> {
     let input = MapInput {
         detection,
         record,
@@ -88,10 +99,15 @@ fn tokens(mapping: &Mapping, record: &Record, detection: &Detection) -> Vec<Resu
             let value: Value = serde_json::from_slice(&token).expect("a token is JSON");
             assert_eq!(value["jti"].as_str().map(str::len), Some(43));
             assert!(value.get("exp").is_none() && value.get("sub").is_none());
-            assert_eq!(value["events"].as_object().map(|events| events.len()), Some(1));
+            assert_eq!(
+                value["events"].as_object().map(|events| events.len()),
+                Some(1)
+            );
             String::from_utf8(token).expect("JSON is UTF-8")
         };
-        [Profile::Okta, Profile::Ssf10, Profile::Dual].map(token).concat()
+        [Profile::Okta, Profile::Ssf10, Profile::Dual]
+            .map(token)
+            .concat()
     };
     sets.into_iter()
         .map(|set| set.map(token).map_err(|error| error.detail()))

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -271,9 +271,14 @@ impl Bridge {
         }
     }
 
+    /// Where the system tells about the process.
+    pub(crate) fn process(&self) -> PathBuf {
+        Path::new("/proc").join(&self.pid)
+    }
+
     /// Memory of the process that is in use now.
     pub(crate) fn resident_bytes(&self) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid));
+        let status = fs::read_to_string(self.process().join("status"));
         let status = status.expect("the process runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));

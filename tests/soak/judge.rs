@@ -1,0 +1,169 @@
+//! What is looked at, and when it counts as flat.
+//!
+//! The first two fifths of the time are warm-up. Of the rest the median of the first third is compared with that of the
+//! last third: a leak moves the median whatever single seconds do, a burst does not.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::support::bridge::Bridge;
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// The process at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Look {
+    pub(crate) rss_mib: f64,
+    pub(crate) files: f64,
+    pub(crate) threads: f64,
+    /// What is in the file and its log together: pages in use
+    pub(crate) sqlite_mib: f64,
+    /// SQLite's log
+    pub(crate) log_mib: f64,
+}
+
+impl Look {
+    /// `folder` is where its state is.
+    pub(crate) fn at(bridge: &Bridge, folder: &Path) -> Look {
+        let process = bridge.process();
+        let open = fs::read_dir(process.join("fd")).expect("the process runs");
+        let tasks = fs::read_dir(process.join("task")).expect("the process runs");
+        let state = folder.join("state.sqlite");
+        let log = fs::metadata(state.with_extension("sqlite-wal"));
+        Look {
+            rss_mib: bridge.resident_bytes() as f64 / MIB,
+            files: open.count() as f64,
+            threads: tasks.count() as f64,
+            sqlite_mib: pages(&state) * 4096.0 / MIB,
+            log_mib: log.map_or(0.0, |file| file.len() as f64 / MIB),
+        }
+    }
+}
+
+/// Pages in use of the state, as any operator may ask for them.
+fn pages(state: &Path) -> f64 {
+    let ask = |name: &str| -> rusqlite::Result<f64> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let file = Connection::open_with_flags(state, flags)?;
+        file.pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+            .map(|pages| pages as f64)
+    };
+    let count = |name| ask(name).expect("the state can be looked at");
+    count("page_count") - count("freelist_count")
+}
+
+impl fmt::Display for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "RSS {:.1} MiB, {} files, {} threads, SQLite {:.1} MiB, its log {:.1} MiB",
+            self.rss_mib, self.files, self.threads, self.sqlite_mib, self.log_mib
+        )
+    }
+}
+
+/// How much something may grow between the two medians: by a part of it, and by so much at any rate; or how large it may be.
+pub(crate) struct Limit {
+    name: &'static str,
+    key: &'static str,
+    of: fn(&Look) -> f64,
+    part: f64,
+    least: f64,
+    /// It grows by design, up to this.
+    cap: f64,
+}
+
+pub(crate) const LIMITS: [Limit; 5] = [
+    // An allocator keeps pages back in steps; a leak of 100 bytes a SET would be 3 MiB after 5 minutes at 100 a second.
+    Limit {
+        name: "RSS, MiB",
+        key: "rss_mib",
+        of: |look| look.rss_mib,
+        part: 0.05,
+        least: 3.0,
+        cap: f64::INFINITY,
+    },
+    // Connections to the receiver come and go with its weather: max_requests_in_flight of them at most.
+    Limit {
+        name: "open files",
+        key: "files",
+        of: |look| look.files,
+        part: 0.0,
+        least: 8.0,
+        cap: f64::INFINITY,
+    },
+    Limit {
+        name: "threads",
+        key: "threads",
+        of: |look| look.threads,
+        part: 0.0,
+        least: 1.0,
+        cap: f64::INFINITY,
+    },
+    Limit {
+        name: "SQLite, MiB",
+        key: "sqlite_mib",
+        of: |look| look.sqlite_mib,
+        part: 0.1,
+        least: 0.5,
+        cap: f64::INFINITY,
+    },
+    // Copied into the file every 8,000 pages (32 MiB), and begun anew then.
+    Limit {
+        name: "SQLite's log, MiB",
+        key: "log_mib",
+        of: |look| look.log_mib,
+        part: 0.0,
+        least: 0.0,
+        cap: 40.0,
+    },
+];
+
+/// What one figure came to.
+pub(crate) struct Verdict {
+    pub(crate) name: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) early: f64,
+    pub(crate) late: f64,
+    pub(crate) allowed: f64,
+    pub(crate) most: f64,
+    pub(crate) flat: bool,
+}
+
+impl Limit {
+    /// # Panics
+    /// With fewer than 10 looks there is nothing to compare.
+    pub(crate) fn judge(&self, looks: &[Look]) -> Verdict {
+        assert!(looks.len() >= 10, "{} looks say nothing", looks.len());
+        let values: Vec<f64> = looks.iter().map(self.of).collect();
+        let warm = &values[values.len() * 2 / 5..];
+        let third = warm.len() / 3;
+        let (early, late) = (median(&warm[..third]), median(&warm[warm.len() - third..]));
+        let growth = (early * self.part).max(self.least);
+        let allowed = if self.cap.is_finite() {
+            self.cap
+        } else {
+            early + growth
+        };
+        let most = values.iter().copied().fold(0.0, f64::max);
+        let judged = if self.cap.is_finite() { most } else { late };
+        Verdict {
+            name: self.name,
+            key: self.key,
+            early,
+            late,
+            allowed,
+            most,
+            flat: judged <= allowed,
+        }
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
