@@ -41,6 +41,7 @@ const WINDOW: &str = "20s";
 const WEATHER: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
+    judge::prove_the_rule();
     let argument = |name: &str, default: f64| {
         let mut arguments = std::env::args().skip_while(|argument| argument != name);
         let value = arguments.nth(1).map(|value| value.parse());

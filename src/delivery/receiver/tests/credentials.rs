@@ -148,3 +148,57 @@ async fn a_header_file_that_changed_is_tried_after_a_401() {
         .collect();
     assert_eq!(sent, ["Bearer old", "Bearer old", "Bearer new"]);
 }
+
+/// The authorization server is somebody else's, too: what it answers is bounded, and the receiver is never asked
+/// with half a token.
+#[tokio::test]
+async fn a_hostile_token_endpoint_costs_time_and_memory_within_bounds() {
+    let moment = Verdict::Moment(MomentFault::TokenEndpoint);
+    let refused = Verdict::SetUp(SetUpFault::TokenRefused);
+    let json = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+    let endless = format!("{json}\r\n{{\"token_type\":\"Bearer\",\"access_token\":\"");
+    let promised = format!("{json}Content-Length: 99\r\n\r\n{{\"access_token\":\"tok\"");
+    let deep = format!("{json}Content-Length: 30000\r\n\r\n{}", "[".repeat(30_000));
+    let drip = Act::Drip(
+        endless.clone().into(),
+        b"x".to_vec(),
+        Duration::from_millis(100),
+    );
+    let rows = [
+        (Act::WriteForEver(endless.into(), vec![b'x'; 8192]), moment),
+        (
+            Act::WriteForEver(b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'x'; 8192]),
+            moment,
+        ),
+        (Act::WriteAndClose(promised.into()), moment),
+        (drip, moment),
+        (Act::Write(deep.into()), refused),
+        (
+            Act::Write(
+                b"HTTP/1.1 307 X\r\nLocation: /events\r\nContent-Length: 0\r\n\r\n".to_vec(),
+            ),
+            refused,
+        ),
+    ];
+    for (number, (act, verdict)) in rows.into_iter().enumerate() {
+        let (receiver, peer, tokens) =
+            with_oauth(vec![Act::Write(ACCEPTED.into())], vec![act]).await;
+        let answer = receiver.push(Bytes::from_static(b"x")).await;
+        assert_eq!(answer.verdict, verdict, "row {number}");
+        assert!(
+            answer.elapsed < Duration::from_secs(9),
+            "row {number}: {:?}",
+            answer.elapsed
+        );
+        assert!(
+            tokens.endless() < 12 << 20,
+            "row {number}: {} bytes",
+            tokens.endless()
+        );
+        assert_eq!(
+            (tokens.requests().len(), peer.requests().len()),
+            (1, 0),
+            "row {number}"
+        );
+    }
+}
