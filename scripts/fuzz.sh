@@ -69,7 +69,7 @@ for target in "${targets[@]}"; do
         "$corpus" "${given[@]}" >"$log" 2>&1 </dev/null || code=$?
     # libFuzzer's own words: `#2097152	DONE   cov: 812 ft: 3061 corp: 512/40Kb …`, `stat::number_of_executed_units: …`
     stat() { sed -n "s/^stat::$1: *//p" "$log" | tail -n 1; }
-    last=$(grep -E '^#[0-9]+' "$log" | tail -n 1)
+    last=$(grep -aE '^#[0-9]+.* cov: ' "$log" | tail -n 1 || true)
     coverage=$(sed -n 's/.* cov: \([0-9]*\).*/\1/p' <<<"$last")
     inputs=$(sed -n 's/.* corp: \([0-9]*\).*/\1/p' <<<"$last")
     ended=ok
