@@ -3,4 +3,5 @@
 mod denied;
 mod holding;
 mod rewinding;
+mod shared;
 mod skipping;
