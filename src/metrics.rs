@@ -44,6 +44,7 @@ pub struct Metrics {
     docs: Vec<FamilyDoc>,
     records: IntCounterVec,
     record_bytes: IntCounterVec,
+    replay_records: IntCounterVec,
     tombstones: IntCounterVec,
     detections: IntCounterVec,
     sets_mapped: IntCounterVec,
@@ -187,6 +188,7 @@ impl Metrics {
         Ok(Self {
             records: i.counter("setbridge_records_consumed_total", "Records read from Kafka.", stream)?,
             record_bytes: i.counter("setbridge_record_bytes_total", "Bytes of keys and values read.", stream)?,
+            replay_records: i.counter("setbridge_replay_records_total", "Records read from side topics: dead letters that are replayed.", stream)?,
             tombstones: i.counter("setbridge_tombstones_total", "Records without a value; settled.", stream)?,
             detections: i.counter("setbridge_detections_total", "Detections found in records.", stream)?,
             sets_mapped: i.counter("setbridge_sets_mapped_total", "SETs made by the mapping, by event type.", &["stream", "event"])?,
@@ -277,6 +279,7 @@ impl Metrics {
         StreamMetrics {
             records: one(&self.records),
             record_bytes: one(&self.record_bytes),
+            replay_records: one(&self.replay_records),
             tombstones: one(&self.tombstones),
             detections: one(&self.detections),
             sets_mapped: Labelled(counters(&self.sets_mapped, &labels.events)),

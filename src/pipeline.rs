@@ -21,6 +21,7 @@ mod outage;
 pub(crate) mod passage;
 pub mod preview;
 mod push;
+mod replay;
 mod seats;
 mod skips;
 mod status;
@@ -43,16 +44,19 @@ use wire::Approach;
 /// One SET, from its turn in the lane to its final outcome. Every `?` is the partition leaving: nothing is settled then.
 async fn deliver(stream: &Stream, draft: &Draft, approach: Approach) -> Result<Final, LetGo> {
     let facts = stream.look_up(draft).await?;
-    let outcome = match journey::admit(&facts, draft.position()) {
+    let outcome = match draft.admit(&facts) {
         Admission::Duplicate => Outcome::Duplicate,
         Admission::AlreadyDecided => Outcome::AlreadyDecided,
+        Admission::Stale => Outcome::Stale,
         Admission::Fresh { previous } => {
             let token = stream.complete(draft, previous);
             stream.push_until_decided(draft, &token, approach).await?
         }
     };
     stream.write_dead_letter(&draft.source, &outcome).await?;
-    stream.announce(draft, &outcome).await?;
+    stream
+        .announce(&draft.source, Some(&draft.claims), &outcome)
+        .await?;
     let Some(decision) = draft.decision(&outcome) else {
         return Ok(Final::unchanged(outcome));
     };
@@ -72,10 +76,11 @@ async fn deliver(stream: &Stream, draft: &Draft, approach: Approach) -> Result<F
 /// A record or detection that could not become a SET: it waits for the guard's ruling (or an operator's), then it is a dead letter.
 async fn lay_aside(stream: &Stream, fault: &Fault) -> Result<Final, LetGo> {
     let outcome = match stream.skips.unless(fault.id, fault.ruled()).await {
-        Ok(()) => fault.outcome(),
+        Ok(()) => fault.outcome.clone(),
         Err(Stop::Skipped) => fault.skipped(),
         Err(Stop::LetGo) => return Err(LetGo),
     };
     stream.write_dead_letter(&fault.source, &outcome).await?;
+    stream.announce(&fault.source, None, &outcome).await?;
     Ok(Final::unchanged(outcome))
 }

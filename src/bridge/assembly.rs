@@ -27,7 +27,7 @@ use crate::kafka::client::KafkaClient;
 use crate::kafka::membership::Membership;
 use crate::kafka::producer::AckedProducer;
 use crate::kafka::room::{Room, RoomLimits};
-use crate::kafka::{ConsumerSettings, Lines, Poller};
+use crate::kafka::{ConsumerSettings, Lines, Poller, SideNames, SideSettings};
 use crate::metrics::Metrics;
 use crate::pipeline::{
     DeskInputs, Source, Stream, StreamParts, StreamStatus, Valve, label_values, passage,
@@ -335,7 +335,24 @@ pub(super) fn consumer(
         session_timeout: config.kafka.session_timeout,
         max_poll_interval: config.kafka.max_poll_interval,
         prefetch_bytes: config.kafka.prefetch_bytes,
+        side: side(stream),
     }
+}
+
+/// In shadow mode nothing is written, so nothing comes back.
+fn side(stream: &StreamConfig) -> Option<SideSettings> {
+    let names = stream.clone();
+    (stream.mode == Mode::Live).then(|| SideSettings {
+        group: stream.replay_group_id(),
+        rate: stream.replay.rate.per_second(),
+        names: Arc::new(move |source| {
+            let topics = names.replay_topics(source)?;
+            Some(SideNames {
+                side: topics.side.as_str().to_owned(),
+                outcomes: topics.outcomes.as_str().to_owned(),
+            })
+        }),
+    })
 }
 
 fn room_limits(stream: &StreamConfig) -> RoomLimits {

@@ -24,6 +24,7 @@ use super::events::{Notice, Order, Seat, Seated};
 use super::membership::Membership;
 use super::room::Room;
 use super::settings::ConsumerSettings;
+use super::side::Side;
 use super::start::Beginnings;
 
 /// One poll waits at most this long: orders are obeyed at this pace.
@@ -77,7 +78,7 @@ enum End {
 
 /// A consumer that gives its partitions back inside of the callback when it goes, however it goes: nobody is left to do
 /// it later, and librdkafka would wait for it for ever. Stored offsets are committed by librdkafka as it closes.
-struct Closing(BaseConsumer<Context>);
+pub(super) struct Closing(pub(super) BaseConsumer<Context>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
@@ -88,9 +89,11 @@ impl Drop for Closing {
 /// The poller of one stream. [`Poller::run`] blocks its thread until it is told to stop.
 pub struct Poller {
     pub(super) settings: ConsumerSettings,
-    room: Arc<Room>,
+    pub(super) room: Arc<Room>,
     membership: Arc<Membership>,
-    lines: Lines,
+    pub(super) lines: Lines,
+    /// [`None`]: no dead letters come back.
+    pub(super) side: Option<Side>,
     pub(super) next_seat: u64,
     pub(super) places: HashMap<String, BTreeMap<i32, Place>>,
     /// Assigned by the group, not yet taken up because the broker did not answer. May be empty: a cooperative rebalance
@@ -126,7 +129,9 @@ impl Poller {
         membership: Arc<Membership>,
         lines: Lines,
     ) -> Self {
+        let side = settings.side.clone().map(|side| Side::new(side, &settings));
         Self {
+            side,
             settings,
             room,
             membership,
@@ -159,11 +164,12 @@ impl Poller {
             let End::Fatal(error) = end else { return };
             let final_one = last_fatal.is_some_and(|at| at.elapsed() < FATAL_AGAIN);
             last_fatal = Some(Instant::now());
-            let lost = self
+            let mut lost: Vec<Seat> = self
                 .places
                 .drain()
                 .flat_map(|(_, of)| of.into_values().map(|place| place.seat))
                 .collect();
+            lost.extend(self.side.iter_mut().flat_map(Side::clear));
             self.unprepared = None;
             self.beginnings = Beginnings::default();
             self.reposition_at = None;
@@ -189,13 +195,18 @@ impl Poller {
         loop {
             self.tick(consumer);
             if self.obey(consumer) {
+                self.end_sides();
                 return End::Stopped;
             }
+            self.release_again(consumer);
             self.prepare_again(consumer);
             self.reposition_again(consumer);
             self.look_again(consumer);
             self.identify(consumer);
             self.rewind_again(consumer);
+            // The broker was asked, perhaps in vain for a while.
+            self.tick(consumer);
+            self.serve_sides(consumer);
             if !self.room.has_space() && !self.paused {
                 let since = *full_since.get_or_insert_with(Instant::now);
                 if since.elapsed() < BUSY {
@@ -234,6 +245,11 @@ impl Poller {
         } else if self.unheard_losses == 0 {
             self.membership.tick();
         }
+    }
+
+    /// The partitions are ours beyond doubt.
+    pub(super) fn is_sure(&self) -> bool {
+        self.asked_group.is_none() && self.membership.is_sure()
     }
 
     pub(super) fn all_places(&self) -> impl Iterator<Item = (&str, i32, &Place)> {
@@ -280,6 +296,9 @@ impl Poller {
                     }
                 }
             }
+        }
+        if let Some(side) = &mut self.side {
+            side.store(next_of);
         }
         if list.count() > 0
             && let Err(error) = consumer.store_offsets(&list)

@@ -20,7 +20,16 @@ pub struct Seated {
     pub record: Record,
 }
 
-/// A partition that was just assigned.
+/// The topic through which dead letters of a source topic come back, and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SideTopic {
+    /// The topic that the dead letters come from in the end.
+    pub source: Arc<str>,
+    /// Where the outcome of each replay is told.
+    pub outcomes: Arc<str>,
+}
+
+/// A partition that was just assigned, or one of a side topic whose source partition is ours.
 #[derive(Debug, Clone)]
 pub struct NewSeat {
     /// Its seat.
@@ -29,6 +38,8 @@ pub struct NewSeat {
     pub topic: Arc<str>,
     /// Partition number.
     pub partition: i32,
+    /// It is a partition of a side topic: its records are dead letters that come back.
+    pub side: Option<SideTopic>,
     /// The group's committed offset (the next to read), if there is one.
     pub committed: Option<i64>,
     /// The offset of the first record to be read.

@@ -18,10 +18,12 @@ mod relocate;
 mod rewind;
 pub mod room;
 mod settings;
+mod side;
 mod start;
 pub(crate) mod token;
 pub mod topics;
 
 pub use consumer::{Lines, Poller};
 pub use settings::ConsumerSettings;
+pub use side::{SideNames, SideSettings};
 pub use start::StartAt;

@@ -43,6 +43,7 @@ impl Poller {
             Ok(Some(starts)) => {
                 self.beginnings = Beginnings::default();
                 self.identify_at = Instant::now();
+                self.look_for_sides_soon();
                 self.seat_partitions(consumer, &partitions, &starts);
                 self.asked_group = None;
             }
@@ -87,6 +88,7 @@ impl Poller {
                 seat,
                 topic: name,
                 partition: *partition,
+                side: None,
                 committed: start.committed,
                 start: start.offset,
                 log_end: start.log_end,
@@ -148,6 +150,13 @@ impl Poller {
                 seats.push(place.seat);
             }
         }
+        if let Some(side) = &mut self.side {
+            let of_sides = side.revoke(partitions);
+            if lost {
+                side.forget(&of_sides);
+            }
+            seats.extend(of_sides);
+        }
         if lost {
             self.asked_group = None;
             self.lose(seats);
@@ -169,6 +178,14 @@ impl Poller {
                 place.leaving = Leaving::Released;
             }
         }
+        if let Some(side) = &mut self.side {
+            side.released(seats);
+        }
+        self.release_again(consumer);
+    }
+
+    /// Gives back what the desk is done with, unless something that the group asked for, or the side topics, is not done.
+    pub(super) fn release_again(&mut self, consumer: &BaseConsumer<Context>) {
         let mut list = TopicPartitionList::new();
         for (topic, partition, place) in self.all_places() {
             match place.leaving {
@@ -177,10 +194,18 @@ impl Poller {
                 Leaving::Released => drop(list.add_partition(topic, partition)),
             }
         }
-        if list.count() > 0 {
-            self.forget(&list);
-            self.unassign(consumer, &list);
+        if list.count() == 0 {
+            return;
         }
+        let sure = self.is_sure();
+        if let Some(side) = &mut self.side {
+            if !side.may_go(sure) {
+                return;
+            }
+            side.go();
+        }
+        self.forget(&list);
+        self.unassign(consumer, &list);
     }
 
     pub(super) fn forget(&mut self, partitions: &TopicPartitionList) {

@@ -14,6 +14,7 @@ use super::consumer::{ASK, Poller};
 use super::context::Context;
 use super::events::Notice;
 use super::rebalance::PREPARE_AGAIN;
+use super::side::Side;
 use super::start::{self, StartAt};
 
 /// Time between two looks at the topics' ids.
@@ -212,7 +213,14 @@ impl Poller {
         let mut list = TopicPartitionList::new();
         list.add_partition(&topic, partition);
         self.unassign(consumer, &list);
-        self.lose(vec![seat]);
+        let mut seats = vec![seat];
+        if let Some(side) = &mut self.side {
+            // What a replay is compared with belongs to the seat that goes.
+            seats.extend(side.revoke(&[(topic.clone(), partition)]));
+            side.forget(&seats);
+        }
+        self.lose(seats);
+        self.look_for_sides_soon();
         self.forget(&list);
         let start = start::Start {
             offset: from,
@@ -238,7 +246,9 @@ impl Poller {
             return;
         }
         self.identify_at = Instant::now() + IDENTIFY;
-        let topics: Vec<String> = self.places.keys().cloned().collect();
+        let mut topics: Vec<String> = self.places.keys().cloned().collect();
+        let sources = topics.len();
+        topics.extend(self.side.iter().flat_map(Side::topics));
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         let ids = match ffi::topic_ids(consumer.client(), &names, IDENTIFY_WITHIN) {
             Ok(ids) => ids,
@@ -247,8 +257,14 @@ impl Poller {
                 return;
             }
         };
-        for (topic, id) in topics.into_iter().zip(ids) {
+        for (number, (topic, id)) in topics.into_iter().zip(ids).enumerate() {
             let Some(id) = id else { continue };
+            if number >= sources {
+                let side = self.side.as_mut();
+                let gone = side.map_or_else(Vec::new, |side| side.identified(&topic, id));
+                self.lose_sides(gone);
+                continue;
+            }
             match self.topic_ids.get(&topic) {
                 None => drop(self.topic_ids.insert(topic, id)),
                 Some(before) if *before == id => {}

@@ -116,6 +116,12 @@ impl Room {
         self.is_below(1, 1) || self.wants_a_probe()
     }
 
+    /// The same for a replay: it shows nothing about the mapping.
+    #[must_use]
+    pub fn has_space_for_a_replay(&self) -> bool {
+        self.is_below(1, 1)
+    }
+
     /// Whether one record at a time may come in beyond the limits.
     pub fn set_probing(&self, probing: bool) {
         self.probing.store(probing, Ordering::Relaxed);

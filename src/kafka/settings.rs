@@ -7,6 +7,7 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaResult;
 
 use super::client::KafkaClient;
+use super::side::SideSettings;
 use super::start::StartAt;
 
 /// What one stream consumes, and how.
@@ -28,6 +29,8 @@ pub struct ConsumerSettings {
     pub max_poll_interval: Duration,
     /// Bytes that librdkafka fetches ahead.
     pub prefetch_bytes: u64,
+    /// The side topics; [`None`]: no dead letters come back.
+    pub side: Option<SideSettings>,
 }
 
 impl ConsumerSettings {
@@ -79,6 +82,26 @@ impl ConsumerSettings {
                 config.set("session.timeout.ms", timeout.as_millis().to_string());
             }
         }
+        config
+    }
+
+    /// The same for the reader of the side topics: it joins no group, commits when it is told to, and fetches little ahead,
+    /// because it is slow on purpose.
+    pub(super) fn side_config(&self, group: &str) -> ClientConfig {
+        let mut config = self.config();
+        for name in [
+            "group.instance.id",
+            "group.remote.assignor",
+            "partition.assignment.strategy",
+        ] {
+            config.remove(name);
+        }
+        config
+            .set("group.id", group)
+            .set("group.protocol", "classic")
+            .set("enable.auto.commit", "false")
+            .set("queued.min.messages", "32")
+            .set("queued.max.messages.kbytes", "1024");
         config
     }
 }

@@ -57,6 +57,7 @@ impl Labelled {
 pub struct StreamMetrics {
     pub records: IntCounter,
     pub record_bytes: IntCounter,
+    pub replay_records: IntCounter,
     pub tombstones: IntCounter,
     pub detections: IntCounter,
     pub sets_mapped: Labelled,

@@ -12,12 +12,13 @@ use crate::delivery::guard::{Guard, Ruling};
 use crate::delivery::hold::HoldReason;
 use crate::detection::{self, DecodeError, Decoded, Detection, Elements};
 use crate::kafka::dead_letter::{Cause, Stage, sha256_hex};
-use crate::kafka::events::Seat;
-use crate::mapping::{MapError, MapInput, Mapped};
+use crate::kafka::events::{Seat, SideTopic};
+use crate::mapping::{Claims, MapError, MapInput, Mapped};
 use crate::record::Record;
 
-use super::journey::{Draft, Fault, Lease, Source};
-use super::stream::{Stream, key_of, now};
+use super::journey::{Draft, Fault, Lease, Outcome, Source};
+use super::replay::{Malformed, Replay};
+use super::stream::{REPLAY_CHANGED, REPLAY_MALFORMED, Stream, key_of, now};
 
 /// While the mapping is suspect, one detection is tried this often.
 const PROBE: Duration = Duration::from_secs(1);
@@ -37,14 +38,34 @@ pub(super) enum Taken {
 
 enum Contents {
     Refused(DecodeError),
+    /// It came on a side topic, and is no dead letter to be replayed there.
+    Malformed(Malformed),
     Elements(Elements),
     Done,
 }
 
 struct Expanding {
     seat: Seat,
+    /// Its offset in the seat's partition.
+    settles: i64,
     record: Arc<Record>,
     contents: Contents,
+    replay: Option<Arc<Replay>>,
+    /// What is wanted of a replay was found in it.
+    found: bool,
+}
+
+impl Expanding {
+    fn source(&self, element: Option<(u32, Option<String>)>, lease: &Lease) -> Source {
+        Source {
+            record: Arc::clone(&self.record),
+            seat: self.seat,
+            settles: self.settles,
+            replay: self.replay.clone(),
+            element,
+            lease: lease.clone(),
+        }
+    }
 }
 
 /// The intake of one stream.
@@ -96,25 +117,51 @@ impl Intake {
         !self.guard.is_held() || self.next_probe <= Instant::now()
     }
 
-    /// Step *decode*.
-    pub(super) fn begin(&mut self, seat: Seat, record: Record) {
+    /// Step *decode*. `side`: the record comes from a side topic, so it is a dead letter around the record that is meant.
+    pub(super) fn begin(&mut self, seat: Seat, record: Record, side: Option<SideTopic>) {
         let parts = &self.stream.parts;
-        parts.metrics.records.inc();
-        parts.metrics.record_bytes.inc_by(record.size() as u64);
+        let settles = record.origin.offset;
+        let (record, replay, contents) = match side {
+            None => {
+                parts.metrics.records.inc();
+                parts.metrics.record_bytes.inc_by(record.size() as u64);
+                let contents = self.decode(&record);
+                (record, None, contents)
+            }
+            Some(topic) => {
+                parts.metrics.replay_records.inc();
+                let (replay, whole) = Replay::open(&record, topic, &parts.id);
+                let (record, contents) = match whole {
+                    Ok(whole) => {
+                        let contents = self.decode(&whole);
+                        (whole, contents)
+                    }
+                    Err(malformed) => (record, Contents::Malformed(malformed)),
+                };
+                (record, Some(Arc::new(replay)), contents)
+            }
+        };
+        self.expanding = Some(Expanding {
+            seat,
+            settles,
+            record: Arc::new(record),
+            contents,
+            replay,
+            found: false,
+        });
+    }
+
+    fn decode(&self, record: &Record) -> Contents {
+        let parts = &self.stream.parts;
         let needs = parts.mapping.needs();
-        let contents = match detection::decode(record.value.as_ref(), &parts.decode_limits, needs) {
+        match detection::decode(record.value.as_ref(), &parts.decode_limits, needs) {
             Ok(Decoded::Tombstone) => {
                 parts.metrics.tombstones.inc();
                 Contents::Done
             }
             Ok(Decoded::Elements(elements)) => Contents::Elements(elements),
             Err(error) => Contents::Refused(error),
-        };
-        self.expanding = Some(Expanding {
-            seat,
-            record: Arc::new(record),
-            contents,
-        });
+        }
     }
 
     /// The next detection of the record: steps *match* and *map*.
@@ -122,59 +169,58 @@ impl Intake {
         let Some(mut expanding) = self.expanding.take() else {
             return Taken::Nothing;
         };
-        let (seat, record) = (expanding.seat, Arc::clone(&expanding.record));
-        let (element, detection, sha256) = match &mut expanding.contents {
-            Contents::Done => {
-                return Taken::End {
-                    offset: record.origin.offset,
-                };
-            }
-            Contents::Refused(error) => {
-                let cause = decode_cause(error, None);
-                expanding.contents = Contents::Done;
-                self.expanding = Some(expanding);
-                let source = Source {
-                    record,
-                    seat,
-                    element: None,
-                    lease: lease.clone(),
-                };
-                return Taken::Drafts(vec![Err(Box::new(self.fault(source, cause)))]);
-            }
-            Contents::Elements(elements) => {
-                let Some((element, detection)) = elements.next() else {
-                    return Taken::End {
-                        offset: record.origin.offset,
-                    };
-                };
-                let sha256 = elements
-                    .is_many()
-                    .then(|| sha256_hex(elements.last_bytes()));
-                (element, detection, sha256)
-            }
+        let cause = match &mut expanding.contents {
+            Contents::Elements(elements) => match elements.next() {
+                Some((element, detection)) => {
+                    let sha256 = elements
+                        .is_many()
+                        .then(|| sha256_hex(elements.last_bytes()));
+                    return self.element(expanding, (element, sha256), detection, lease);
+                }
+                None => None,
+            },
+            Contents::Refused(error) => Some(decode_cause(error, None)),
+            Contents::Malformed(why) => Some(replay_cause(REPLAY_MALFORMED, why.to_string())),
+            Contents::Done => None,
         };
+        let cause = cause.or_else(|| {
+            // Who asked for the replay must hear that there is nothing of it.
+            let missed = expanding.replay.is_some() && !expanding.found;
+            missed
+                .then(|| replay_cause(REPLAY_CHANGED, "the record has no such element".to_owned()))
+        });
+        let Some(cause) = cause else {
+            return Taken::End {
+                offset: expanding.settles,
+            };
+        };
+        (expanding.contents, expanding.found) = (Contents::Done, true);
+        let source = expanding.source(None, lease);
         self.expanding = Some(expanding);
+        Taken::Drafts(vec![Err(Box::new(self.fault(source, cause)))])
+    }
+
+    fn element(
+        &mut self,
+        mut expanding: Expanding,
+        (element, sha256): (u32, Option<String>),
+        detection: Result<Detection, DecodeError>,
+        lease: &Lease,
+    ) -> Taken {
+        let wants = |replay: &Arc<Replay>| replay.wants_element(element, sha256.as_deref());
+        let wanted = expanding.replay.as_ref().is_none_or(wants);
+        expanding.found |= wanted;
+        let source = expanding.source(Some((element, sha256.clone())), lease);
+        self.expanding = Some(expanding);
+        if !wanted {
+            return Taken::Nothing;
+        }
         self.stream.parts.metrics.detections.inc();
-        let lease = lease.clone();
         match detection {
-            Ok(detection) => self.map(
-                Source {
-                    record,
-                    seat,
-                    element: Some((element, sha256)),
-                    lease,
-                },
-                &detection,
-            ),
+            Ok(detection) => self.map(source, &detection),
             Err(error) => {
-                let of_many = sha256.clone().map(|sha256| (element, sha256));
+                let of_many = sha256.map(|sha256| (element, sha256));
                 let cause = decode_cause(&error, of_many);
-                let source = Source {
-                    record,
-                    seat,
-                    element: Some((element, sha256)),
-                    lease,
-                };
                 Taken::Drafts(vec![Err(Box::new(self.fault(source, cause)))])
             }
         }
@@ -193,14 +239,31 @@ impl Intake {
             Mapped::Filtered(reason) => {
                 // What no rule wanted says nothing about the rules that others meet.
                 parts.metrics.filtered.inc(reason.as_str());
-                return Taken::Nothing;
+                return match source.replay {
+                    None => Taken::Nothing,
+                    Some(_) => {
+                        let outcome = Outcome::Filtered(reason.as_str());
+                        self.next_id += 1;
+                        let told = Fault::ruled_already(self.next_id, source, outcome);
+                        Taken::Drafts(vec![Err(Box::new(told))])
+                    }
+                };
             }
             Mapped::Sets(sets) => sets,
         };
-        if sets.iter().all(Result::is_ok) {
+        let mut sets: Vec<_> = sets.into_iter().zip(0..).collect();
+        if let Some(replay) = &source.replay {
+            if let Some(jti) = replay.jti()
+                && !keep_only(&mut sets, jti)
+            {
+                let detail = "the mapping makes no SET with this jti of it any more";
+                let cause = replay_cause(REPLAY_CHANGED, detail.to_owned());
+                return Taken::Drafts(vec![Err(Box::new(self.fault(source, cause)))]);
+            }
+        } else if sets.iter().all(|(set, _)| set.is_ok()) {
             self.mapped(&source.record);
         }
-        let entries = sets.into_iter().zip(0..).map(|(set, number)| match set {
+        let entries = sets.into_iter().map(|(set, number)| match set {
             Ok(claims) => {
                 self.stream
                     .parts
@@ -224,9 +287,14 @@ impl Intake {
         Taken::Drafts(entries.collect())
     }
 
-    /// A fault waits until the guard has seen that others can be mapped.
+    /// A fault waits until the guard has seen that others can be mapped. A replay does not: its fault was ruled about when
+    /// it became a dead letter, and says nothing about the mapping as it is for what comes in.
     fn fault(&mut self, source: Source, cause: Cause) -> Fault {
+        let outcome = Outcome::DeadLettered(Box::new(cause));
         self.next_id += 1;
+        if source.replay.is_some() {
+            return Fault::ruled_already(self.next_id, source, outcome);
+        }
         self.row = true;
         let (id, mut released) = (self.next_id, Vec::new());
         let ruling = self.guard.refused(
@@ -249,7 +317,7 @@ impl Intake {
         Fault {
             id,
             source,
-            cause,
+            outcome,
             ruling: Mutex::new(ruling),
         }
     }
@@ -288,6 +356,40 @@ impl Intake {
             // Its partition left meanwhile.
             let _ = tell.send(());
         }
+    }
+}
+
+/// Keeps the SET of this name, or else what could not be mapped; false: there is neither.
+fn keep_only(sets: &mut Vec<(Result<Claims, MapError>, u32)>, jti: &str) -> bool {
+    let named = |(set, _): &(Result<Claims, MapError>, u32)| {
+        set.as_ref().is_ok_and(|claims| claims.jti.as_str() == jti)
+    };
+    let found = sets.iter().any(named);
+    sets.retain(|entry| {
+        if found {
+            named(entry)
+        } else {
+            entry.0.is_err()
+        }
+    });
+    !sets.is_empty()
+}
+
+/// What is wrong with a replay as such.
+fn replay_cause(reason: &'static str, detail: String) -> Cause {
+    Cause {
+        stage: match reason {
+            REPLAY_CHANGED => Stage::Map,
+            _ => Stage::Decode,
+        },
+        reason,
+        detail: Some(detail),
+        element: None,
+        jti: None,
+        status: None,
+        err: None,
+        attempts: 0,
+        attempted_ms: None,
     }
 }
 

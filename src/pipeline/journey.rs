@@ -11,9 +11,10 @@ use crate::kafka::events::Seat;
 use crate::kafka::room::Kept;
 use crate::mapping::Claims;
 use crate::record::Record;
-use crate::set::Level;
+use crate::set::{Level, Timestamp};
 use crate::state::{Decision, Facts, Flushed, Position, Question};
 
+use super::replay::Replay;
 use super::skips::SKIPPED;
 
 /// The partition is leaving, or the process is: whatever was under way is given up, unsettled.
@@ -66,9 +67,28 @@ async fn unless<T>(token: &CancellationToken, work: impl Future<Output = T>) -> 
 pub(crate) struct Source {
     pub(crate) record: Arc<Record>,
     pub(crate) seat: Seat,
+    /// The offset in that seat's partition that settles with it: the record's own, but for a replay.
+    pub(crate) settles: i64,
+    /// It is a dead letter that comes back.
+    pub(crate) replay: Option<Arc<Replay>>,
     /// Which detection of the record, and its SHA-256 in hex when the record holds several.
     pub(crate) element: Option<(u32, Option<String>)>,
     pub(crate) lease: Lease,
+}
+
+impl Source {
+    /// The source topic, whose dead-letter topic is the right one.
+    pub(crate) fn topic(&self) -> &str {
+        match &self.replay {
+            Some(replay) => &replay.topic.source,
+            None => &self.record.origin.topic,
+        }
+    }
+
+    /// An operator wants it sent, whatever is newer and however old it is.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.replay.as_ref().is_some_and(|replay| replay.force)
+    }
 }
 
 /// Claims that wait for their turn: complete but for what only the turn can tell (previous level, time of issue).
@@ -102,15 +122,35 @@ impl Draft {
         }
     }
 
+    /// Step *admit*, the answer.
+    pub(crate) fn admit(&self, facts: &Facts) -> Admission {
+        let position = self.position();
+        match &self.source.replay {
+            None => admit(facts, position),
+            Some(replay) => admit_replay(facts, position, self.claims.event_time(), replay.force),
+        }
+    }
+
     /// What the state is to remember of an outcome; [`None`]: it knows already.
     pub(crate) fn decision(&self, outcome: &Outcome) -> Option<Decision> {
-        match outcome {
-            Outcome::Delivered { .. } | Outcome::Shadowed => Some(Decision::Accepted {
-                level: self.claims.event.level(),
-                event_time: self.claims.event.event_timestamp(),
-            }),
-            Outcome::DeadLettered(_) => Some(Decision::Final),
-            Outcome::Duplicate | Outcome::AlreadyDecided => None,
+        let (level, event_time) = (self.claims.event.level(), self.claims.event_time());
+        match (outcome, &self.source.replay) {
+            (Outcome::Delivered { .. } | Outcome::Shadowed, None) => {
+                Some(Decision::Accepted { level, event_time })
+            }
+            (Outcome::Delivered { .. } | Outcome::Shadowed, Some(_)) => {
+                Some(Decision::Replayed { level, event_time })
+            }
+            (Outcome::DeadLettered(_), None) => Some(Decision::Final),
+            // Its mark was left when it became a dead letter for the first time.
+            (Outcome::DeadLettered(_), Some(_)) => None,
+            (
+                Outcome::Duplicate
+                | Outcome::AlreadyDecided
+                | Outcome::Stale
+                | Outcome::Filtered(_),
+                _,
+            ) => None,
         }
     }
 
@@ -137,6 +177,8 @@ pub enum Admission {
     Duplicate,
     /// A newer SET about this subject has an outcome, so this one had one too before a crash.
     AlreadyDecided,
+    /// It is replayed, and a newer SET about this subject was accepted meanwhile.
+    Stale,
 }
 
 /// Decides by what the state knows. Pure.
@@ -146,6 +188,25 @@ pub fn admit(facts: &Facts, position: Position) -> Admission {
         Admission::Duplicate
     } else if facts.mark.is_some_and(|mark| position <= mark) {
         Admission::AlreadyDecided
+    } else {
+        Admission::Fresh {
+            previous: facts.level,
+        }
+    }
+}
+
+/// The same about a replay. It is exempt from the mark, which is its own or a newer one, but not from dedup; unless it is
+/// forced, nothing newer about its subject may have been accepted.
+fn admit_replay(
+    facts: &Facts,
+    position: Position,
+    event_time: Timestamp,
+    force: bool,
+) -> Admission {
+    if facts.delivered {
+        Admission::Duplicate
+    } else if !force && facts.outdates(event_time, position) {
+        Admission::Stale
     } else {
         Admission::Fresh {
             previous: facts.level,
@@ -171,17 +232,23 @@ pub enum Outcome {
     Duplicate,
     /// It had an outcome before a crash or a hand-over.
     AlreadyDecided,
+    /// It was replayed, but something newer about its subject was accepted: not sent.
+    Stale,
+    /// It was replayed, but by now the mapping wants no SET of it; why.
+    Filtered(&'static str),
     /// It is in the dead-letter topic.
     DeadLettered(Box<Cause>),
 }
 
 impl Outcome {
     /// Every label, so that metrics can start each at 0.
-    pub const LABELS: [&'static str; 5] = [
+    pub const LABELS: [&'static str; 7] = [
         "delivered",
         "shadowed",
         "duplicate",
         "already_decided",
+        "stale",
+        "filtered",
         "dead_lettered",
     ];
 
@@ -206,6 +273,8 @@ impl Outcome {
             Self::Shadowed => "shadowed",
             Self::Duplicate => "duplicate",
             Self::AlreadyDecided => "already_decided",
+            Self::Stale => "stale",
+            Self::Filtered(_) => "filtered",
             Self::DeadLettered(_) => "dead_lettered",
         }
     }
@@ -228,18 +297,29 @@ impl Final {
     }
 }
 
-/// What could not become a SET.
+/// What did not become a SET, though somebody waits for its outcome.
 #[derive(Debug)]
 pub(crate) struct Fault {
     /// Unique in this stream of this process, among drafts and faults.
     pub(crate) id: u64,
     pub(crate) source: Source,
-    pub(crate) cause: Cause,
+    /// A dead letter; of a replay also that no SET is wanted.
+    pub(crate) outcome: Outcome,
     /// The mapping guard's word, when it has one to say.
     pub(crate) ruling: std::sync::Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl Fault {
+    /// One about which the guard has nothing to say.
+    pub(crate) fn ruled_already(id: u64, source: Source, outcome: Outcome) -> Self {
+        Self {
+            id,
+            source,
+            outcome,
+            ruling: std::sync::Mutex::new(None),
+        }
+    }
+
     /// Waits until the mapping guard releases it.
     pub(crate) async fn ruled(&self) -> Result<(), LetGo> {
         let ruling = self
@@ -252,13 +332,12 @@ impl Fault {
         self.source.lease.wait(ruling).await?.map_err(|_| LetGo)
     }
 
-    pub(crate) fn outcome(&self) -> Outcome {
-        Outcome::DeadLettered(Box::new(self.cause.clone()))
-    }
-
     /// The outcome when an operator skips it; what was wrong stays in the detail.
     pub(crate) fn skipped(&self) -> Outcome {
-        let mut cause = self.cause.clone();
+        let Outcome::DeadLettered(cause) = &self.outcome else {
+            return self.outcome.clone();
+        };
+        let mut cause = Cause::clone(cause);
         cause.detail = Some(match cause.detail {
             Some(detail) => format!("{}: {detail}", cause.reason),
             None => cause.reason.to_owned(),

@@ -1,10 +1,13 @@
 //! Steps *dead letter* and *announce*: what is written to Kafka counts when the broker has acknowledged it.
 
-use super::journey::{Draft, LetGo, Outcome, Source};
+use serde_json::{Value, json};
+
+use super::journey::{LetGo, Outcome, Source};
 use super::stream::{FIRST_RETRY, MAX_RETRY, Stream, now_ms};
 use crate::config::Mode;
-use crate::kafka::dead_letter;
+use crate::kafka::dead_letter::{self, Cause};
 use crate::kafka::producer::{Outgoing, WriteError};
+use crate::mapping::Claims;
 
 impl Stream {
     /// Step *dead letter*: nothing, unless the outcome is one. Returns when the broker has acknowledged it.
@@ -16,8 +19,12 @@ impl Stream {
         let Outcome::DeadLettered(cause) = outcome else {
             return Ok(());
         };
+        let cause = &match &source.replay {
+            Some(replay) => replay.add_up(cause),
+            None => Cause::clone(cause),
+        };
         if self.parts.mode == Mode::Live {
-            let topic = (self.parts.dead_letter_topic)(&source.record.origin.topic);
+            let topic = (self.parts.dead_letter_topic)(source.topic());
             let write = || {
                 dead_letter::write(
                     &self.parts.producer,
@@ -43,17 +50,36 @@ impl Stream {
         Ok(())
     }
 
-    /// Step *announce*: one record in the outcome topic, if there is one, acknowledged.
-    pub(super) async fn announce(&self, draft: &Draft, outcome: &Outcome) -> Result<(), LetGo> {
-        let Some(topic) = self
-            .parts
-            .outcome_topic
-            .as_deref()
-            .filter(|_| self.parts.mode == Mode::Live)
-        else {
+    /// Step *announce*: one record in the outcome topic, if there is one, acknowledged. What becomes of a replay is always
+    /// told, also when it became no SET: somebody waits to hear it.
+    pub(super) async fn announce(
+        &self,
+        source: &Source,
+        claims: Option<&Claims>,
+        outcome: &Outcome,
+    ) -> Result<(), LetGo> {
+        let topic = match &source.replay {
+            Some(replay) => Some(&*replay.topic.outcomes),
+            None => claims.and(self.parts.outcome_topic.as_deref()),
+        };
+        let Some(topic) = topic.filter(|_| self.parts.mode == Mode::Live) else {
             return Ok(());
         };
-        let origin = &draft.source.record.origin;
+        let value = self.announcement(source, claims, outcome).to_string();
+        let key = claims.map(|claims| claims.jti.as_str().as_bytes());
+        let write = || {
+            self.parts.producer.write(Outgoing {
+                topic,
+                key,
+                value: Some(value.as_bytes()),
+                headers: Vec::new(),
+            })
+        };
+        self.write_until_acknowledged(source, write).await
+    }
+
+    fn announcement(&self, source: &Source, claims: Option<&Claims>, outcome: &Outcome) -> Value {
+        let origin = &source.record.origin;
         let (status, attempts, times) = match outcome {
             Outcome::Delivered {
                 status,
@@ -63,35 +89,34 @@ impl Stream {
             Outcome::DeadLettered(cause) => (cause.status, cause.attempts, cause.attempted_ms),
             _ => (None, 0, None),
         };
-        let value = serde_json::json!({
+        let reason = match outcome {
+            Outcome::DeadLettered(cause) => Some(cause.reason),
+            Outcome::Filtered(reason) => Some(*reason),
+            _ => None,
+        };
+        let replay = source.replay.as_deref();
+        let jti = claims.map(|claims| claims.jti.as_str());
+        let mut value = json!({
             "stream": self.id(),
             "topic": &*origin.topic,
             "partition": origin.partition,
             "offset": origin.offset,
-            "element": draft.source.element.as_ref().map(|(element, _)| element),
-            "jti": draft.claims.jti.as_str(),
-            "event": draft.claims.event.event_type().uri(),
+            "element": source.element.as_ref().map(|(element, _)| element),
+            "jti": jti.or_else(|| replay?.jti()),
+            "event": claims.map(|claims| claims.event.event_type().uri()),
             "outcome": outcome.as_str(),
-            "reason": match outcome { Outcome::DeadLettered(cause) => Some(cause.reason), _ => None },
+            "reason": reason,
             "status": status,
             "attempts": attempts,
-            "received_ms": draft.source.record.timestamp_ms,
+            "received_ms": source.record.timestamp_ms,
             "first_attempt_ms": times.map(|(first, _)| first),
             "last_attempt_ms": times.map(|(_, last)| last),
             "decided_ms": now_ms(),
-        })
-        .to_string();
-        let key = draft.claims.jti.as_str().as_bytes();
-        let write = || {
-            let value = Some(value.as_bytes());
-            self.parts.producer.write(Outgoing {
-                topic,
-                key: Some(key),
-                value,
-                headers: Vec::new(),
-            })
-        };
-        self.write_until_acknowledged(&draft.source, write).await
+        });
+        if let Some(replay) = replay {
+            value["replay_of"] = json!(replay.of.as_ref().map(dead_letter::place));
+        }
+        value
     }
 
     /// A write that fails holds the stream: what it would settle stays unsettled.

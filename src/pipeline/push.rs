@@ -146,7 +146,7 @@ impl Stream {
 
     fn is_expired(&self, draft: &Draft) -> bool {
         let event = draft.claims.event.event_timestamp();
-        self.passage.is_expired(event)
+        !draft.source.is_forced() && self.passage.is_expired(event)
     }
 
     /// One request, when there is a place on the wire, the pace allows it, and the partition is surely ours. [`None`]:
@@ -275,7 +275,9 @@ impl Stream {
     }
 
     async fn accepted(&self, draft: &Draft) -> Result<(), LetGo> {
-        if let Some(ms) = draft.source.record.timestamp_ms {
+        // A replay waited for people, not for us.
+        let received = draft.source.record.timestamp_ms;
+        if let Some(ms) = received.filter(|_| draft.source.replay.is_none()) {
             let millis = now_ms().saturating_sub(ms).max(0);
             self.parts
                 .metrics

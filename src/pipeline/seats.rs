@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::kafka::events::{NewSeat, Seat};
+use crate::kafka::events::{NewSeat, Seat, SideTopic};
 use crate::kafka::offsets::{NotUnsettled, OffsetTracker, OutOfOrder};
 use crate::record::Record;
 
@@ -34,6 +34,8 @@ pub(super) struct Freed {
 pub(super) struct Place {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
+    /// It is a partition of a side topic.
+    pub(super) side: Option<SideTopic>,
     pub(super) lease: Lease,
     /// The partition shall leave; what is on the wire has until then.
     pub(super) leaving: Option<Instant>,
@@ -56,6 +58,7 @@ impl Place {
         Self {
             topic: Arc::clone(&seat.topic),
             partition: seat.partition,
+            side: seat.side.clone(),
             lease,
             leaving: None,
             log_end: seat.log_end,
@@ -214,6 +217,7 @@ mod tests {
             seat: Seat(1),
             topic: "detections".into(),
             partition: 0,
+            side: None,
             committed: None,
             start: 0,
             log_end: 0,

@@ -27,6 +27,8 @@ pub struct StreamStatus {
     pub partitions: Vec<PartitionStatus>,
     /// What waits for an outcome longest: what `setbridge stream skip` skips.
     pub blocking: Option<Blocking>,
+    /// Partitions of side topics that it reads.
+    pub replays: Vec<PartitionStatus>,
     /// Final outcomes since the start.
     pub outcomes: BTreeMap<&'static str, u64>,
     /// Dead letters since the start, by reason; only those that happened.

@@ -37,6 +37,10 @@ use super::wire::Wire;
 pub(super) const MAX_RETRY: Duration = Duration::from_secs(10);
 /// The first of these waits.
 pub(super) const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// Reason of a dead letter: replayed, and the mapping makes no longer the SET that the dead letter is about.
+pub(super) const REPLAY_CHANGED: &str = "replay_changed";
+/// Reason of a dead letter: a record in the side topic that is no dead letter to be replayed there.
+pub(super) const REPLAY_MALFORMED: &str = "replay_malformed";
 pub(super) const DEAD_LETTERS: HoldReason = HoldReason::Kafka(KafkaFault::DeadLetterTopic);
 
 /// Everything that one stream works with. Built by the bridge, shared by the stream's journeys.
@@ -329,6 +333,8 @@ pub fn label_values() -> LabelValues {
         "receiver_error",
         "refused",
         SKIPPED,
+        REPLAY_CHANGED,
+        REPLAY_MALFORMED,
     ];
     dead_letters.extend(Refusal::LABELS);
     dead_letters.extend(DecodeError::REASONS);

@@ -36,6 +36,7 @@ mod purity;
 mod reader;
 mod receiver_errors;
 mod redis_faults;
+mod replays;
 mod retries;
 mod security;
 mod shared_state;

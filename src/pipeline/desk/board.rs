@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::seats::Place;
 use super::super::status::{Held, PartitionStatus, StreamStatus};
 use super::super::stream::{hold_reason, now_ms};
 use super::Desk;
@@ -33,7 +34,8 @@ impl Desk {
         metrics.unsettled.set(as_i64(parts.room.unsettled()));
         metrics.unsettled_bytes.set(as_i64(parts.room.bytes()));
         metrics.uncommitted.set(as_i64(parts.room.uncommitted()));
-        metrics.partitions.set(as_i64(self.places.len()));
+        let sources = self.places.values().filter(|place| place.side.is_none());
+        metrics.partitions.set(as_i64(sources.count()));
         metrics.paused.set(as_i64(self.paused));
         metrics
             .state_bypassed
@@ -43,17 +45,7 @@ impl Desk {
             return;
         }
         self.last_lag = Instant::now();
-        let mut partitions: Vec<PartitionStatus> = Vec::with_capacity(self.places.len());
-        for place in self.places.values() {
-            let lag = place.lag();
-            metrics.set_lag(&place.topic, place.partition, Some(lag));
-            partitions.push(PartitionStatus {
-                topic: place.topic.to_string(),
-                partition: place.partition,
-                lag,
-            });
-        }
-        partitions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        let (replays, partitions) = self.lags();
         let held = self.stream.passage.holds().into_iter();
         let said = self.stream.operator.reason();
         let status = StreamStatus {
@@ -73,6 +65,7 @@ impl Desk {
             requests_in_flight: usize::try_from(metrics.in_flight.get()).unwrap_or(0),
             partitions,
             blocking: self.journeys_by_id.blocking(),
+            replays,
             outcomes: metrics.outcomes.counts(),
             dead_letters: metrics
                 .dead_letters
@@ -86,6 +79,27 @@ impl Desk {
             .status
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = status;
+    }
+
+    /// Lag of the side topics' partitions, and of the others.
+    fn lags(&self) -> (Vec<PartitionStatus>, Vec<PartitionStatus>) {
+        let mut places: Vec<_> = self.places.values().collect();
+        places.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        let status = |place: &&Place| PartitionStatus {
+            topic: place.topic.to_string(),
+            partition: place.partition,
+            lag: place.lag(),
+        };
+        let metrics = &self.stream.parts.metrics;
+        for place in &places {
+            metrics.set_lag(&place.topic, place.partition, Some(place.lag()));
+        }
+        let (sides, sources): (Vec<_>, Vec<_>) =
+            places.into_iter().partition(|place| place.side.is_some());
+        (
+            sides.iter().map(status).collect(),
+            sources.iter().map(status).collect(),
+        )
     }
 
     pub(super) fn trouble(&self, trouble: Trouble, text: &str) {

@@ -79,7 +79,7 @@ impl Desk {
                         let next = record.origin.offset + 1;
                         let _ = self.inputs.orders.send(Order::Store { seat, next });
                     }
-                    self.intake.begin(seat, record);
+                    self.intake.begin(seat, record, place.side.clone());
                     return Ok(true);
                 }
                 _ => {
@@ -102,10 +102,9 @@ impl Desk {
         };
         self.stream.parts.room.expand(1);
         place.expect(
-            entry.as_ref().map_or_else(
-                |f| f.source.record.origin.offset,
-                |d| d.source.record.origin.offset,
-            ),
+            entry
+                .as_ref()
+                .map_or_else(|f| f.source.settles, |d| d.source.settles),
             1,
         );
         match entry {
@@ -126,7 +125,7 @@ impl Desk {
             Err(fault) => {
                 place.under_way += 1;
                 let stream = Arc::clone(&self.stream);
-                let offset = fault.source.record.origin.offset;
+                let offset = fault.source.settles;
                 let id = fault.id;
                 self.journeys_by_id.begin(id, going(&fault.source, None));
                 self.journeys.spawn(async move {
@@ -143,7 +142,7 @@ impl Desk {
     }
 
     pub(super) fn start(&mut self, ticket: Ticket, draft: Box<Draft>) {
-        let (seat, offset) = (draft.source.seat, draft.source.record.origin.offset);
+        let (seat, offset) = (draft.source.seat, draft.source.settles);
         if let Some(place) = self.places.get_mut(&seat) {
             place.under_way += 1;
         }

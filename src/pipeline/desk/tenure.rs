@@ -24,17 +24,34 @@ impl Desk {
 
     pub(super) fn assigned(&mut self, seats: Vec<NewSeat>) {
         for seat in seats {
-            self.stream.parts.metrics.rebalances.inc("assigned");
             tracing::info!(stream = self.stream.id(), topic = %seat.topic, partition = seat.partition, committed = seat.committed, "partition assigned");
+            let mut lease = self.lease();
+            if let Some(side) = &seat.side {
+                // What is known about a replay is known of its source partition.
+                lease.taken_over = self.taken_over(&side.source, seat.partition);
+                self.places.insert(seat.seat, Place::new(&seat, lease));
+                continue;
+            }
+            self.stream.parts.metrics.rebalances.inc("assigned");
             if self.stream.parts.mode == Mode::Live && !self.prepared.contains_key(&seat.topic) {
                 self.prepare(Arc::clone(&seat.topic));
             }
             let rewound = self.forget_rewound(&seat);
-            let lease = self.lease();
             self.places
                 .insert(seat.seat, Place::new(&seat, lease.clone()));
             self.take_over(seat, lease, rewound);
         }
+    }
+
+    /// Cancelled when the state has told about this partition of a source topic.
+    fn taken_over(&self, topic: &str, partition: i32) -> CancellationToken {
+        let source = self.places.values().find(|place| {
+            place.side.is_none() && &*place.topic == topic && place.partition == partition
+        });
+        // Without its source partition a side partition is about to leave as well.
+        source.map_or_else(CancellationToken::new, |place| {
+            place.lease.taken_over.clone()
+        })
     }
 
     /// Levels and marks of a partition are valid only for who decided last about it. The state is asked now, before
@@ -86,7 +103,9 @@ impl Desk {
         let until = Instant::now() + self.inputs.grace;
         for seat in seats {
             if let Some(place) = self.places.get_mut(seat) {
-                self.stream.parts.metrics.rebalances.inc("revoked");
+                if place.side.is_none() {
+                    self.stream.parts.metrics.rebalances.inc("revoked");
+                }
                 tracing::info!(stream = self.stream.id(), topic = %place.topic, partition = place.partition, "partition leaves");
                 place.leaving = Some(until);
                 place.lease.soft.cancel();
@@ -101,7 +120,9 @@ impl Desk {
     pub(super) async fn lost(&mut self, seats: &[Seat]) -> Result<(), Broken> {
         for seat in seats {
             if let Some(place) = self.places.get(seat) {
-                self.stream.parts.metrics.rebalances.inc("lost");
+                if place.side.is_none() {
+                    self.stream.parts.metrics.rebalances.inc("lost");
+                }
                 tracing::warn!(stream = self.stream.id(), topic = %place.topic, partition = place.partition, "partition lost: nothing more is sent or stored for it");
                 place.lease.soft.cancel();
                 place.lease.hard.cancel();
@@ -175,18 +196,25 @@ impl Desk {
             .set_lag(&place.topic, place.partition, None);
     }
 
-    /// Orders what may be stored, once the state knows it.
+    /// Orders what may be stored, once the state knows it. Of a side topic the state need not know: what is settled there
+    /// is durable, and whose commit it is does not matter.
     pub(super) fn store(&mut self) {
-        let moved: Vec<(Seat, Arc<str>, i32, i64)> = self
-            .places
-            .iter_mut()
-            .filter(|(_, p)| p.lease.taken_over.is_cancelled())
-            .filter_map(|(seat, p)| {
-                let next = p.take_storable()?;
-                p.flushing += 1;
-                Some((*seat, Arc::clone(&p.topic), p.partition, next))
-            })
-            .collect();
+        let mut moved: Vec<(Seat, Arc<str>, i32, i64)> = Vec::new();
+        for (seat, place) in &mut self.places {
+            if place.side.is_none() && !place.lease.taken_over.is_cancelled() {
+                continue;
+            }
+            let Some(next) = place.take_storable() else {
+                continue;
+            };
+            if place.side.is_some() {
+                // A poller that is gone stores nothing more.
+                let _ = self.inputs.orders.send(Order::Store { seat: *seat, next });
+                continue;
+            }
+            place.flushing += 1;
+            moved.push((*seat, Arc::clone(&place.topic), place.partition, next));
+        }
         for (seat, topic, partition, next) in moved {
             let flushed = self.stream.parts.state.progress(&topic, partition, next);
             // The settler lives as long as the desk.

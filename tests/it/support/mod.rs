@@ -16,6 +16,7 @@ pub(crate) mod operator;
 pub(crate) mod proxy;
 pub(crate) mod receipts;
 pub(crate) mod redis_server;
+pub(crate) mod replays;
 pub(crate) mod signals;
 pub(crate) mod tls;
 pub(crate) mod tls_front;
