@@ -25,5 +25,5 @@ pub mod topics;
 
 pub use consumer::{Lines, Poller};
 pub use settings::ConsumerSettings;
-pub use side::{SideNames, SideSettings};
+pub use side::{NamesBySource, SideNames, SideSettings};
 pub use start::StartAt;

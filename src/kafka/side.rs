@@ -55,6 +55,9 @@ pub struct SideNames {
     pub outcomes: String,
 }
 
+/// The names by source topic.
+pub type NamesBySource = Arc<dyn Fn(&str) -> Option<SideNames> + Send + Sync>;
+
 /// Which side topics are read, and how.
 #[derive(Clone)]
 pub struct SideSettings {
@@ -63,7 +66,7 @@ pub struct SideSettings {
     /// Records a second, at most.
     pub rate: f64,
     /// The names by source topic; [`None`]: it has none.
-    pub names: Arc<dyn Fn(&str) -> Option<SideNames> + Send + Sync>,
+    pub names: NamesBySource,
 }
 
 impl fmt::Debug for SideSettings {
@@ -326,7 +329,8 @@ impl Side {
         for (topic, of) in &mut self.places {
             for (partition, place) in of.iter_mut() {
                 let is_due = place.is_due() && !place.is_asked();
-                if !is_due && !(keep && place.committed.is_some()) {
+                let is_kept = keep && place.committed.is_some();
+                if !is_due && !is_kept {
                     continue;
                 }
                 let at = Offset::Offset(place.settled);

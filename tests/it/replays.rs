@@ -45,7 +45,7 @@ async fn a_replay_is_delivered_once_under_the_same_jti() {
         let jti = letter.header("setbridge-jti").expect("a jti").to_owned();
 
         one.org.recover();
-        replays.replay(&[letter.clone()]).await;
+        replays.replay([&letter]).await;
         let told = replays.last(1, &["outcome", "jti", "replay_of"]).await;
         let wanted =
             json!({"outcome": "delivered", "jti": jti, "replay_of": replays.place(&letter)});
@@ -55,7 +55,7 @@ async fn a_replay_is_delivered_once_under_the_same_jti() {
         // A live one behind it is sent as ever: the replay has moved no mark, and its level is the level before.
         one.produce([record(&numbered(&user(1), 6))]).await;
         one.all_committed(3).await;
-        replays.replay(&[letter.clone()]).await;
+        replays.replay([&letter]).await;
         let told = replays.last(2, &["outcome", "jti", "replay_of"]).await;
         let wanted =
             json!({"outcome": "duplicate", "jti": jti, "replay_of": replays.place(&letter)});
@@ -87,6 +87,47 @@ async fn a_replay_is_delivered_once_under_the_same_jti() {
             of["partitions"].as_array().map(Vec::len),
             Some(1),
             "{status:#}"
+        );
+        bridge.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stale_replay_is_sent_only_by_force() {
+    for broker in brokers() {
+        let (one, replays) = refusing(&broker).await;
+        let mut bridge = one.start().await;
+        one.produce([record(&numbered(&user(1), 5))]).await;
+        bridge.outcomes("okta", "dead_lettered", 1).await;
+        one.all_committed(2).await;
+        let letter = the_letter(&one).await;
+        one.org.recover();
+        one.produce([record(&numbered(&user(1), 7))]).await;
+        one.all_committed(3).await;
+
+        replays.replay([&letter]).await;
+        let told = replays.last(1, &["outcome", "attempts"]).await;
+        assert_eq!(told, json!({"outcome": "stale", "attempts": 0}));
+        bridge.outcomes("okta", "stale", 1).await;
+        replays.all_committed(1).await;
+        assert_eq!(replays.committed().await.len(), 1);
+        assert_eq!(requests(&one.org).len(), 3, "{}", one.name);
+
+        replays.force(&letter).await;
+        let told = replays.last(2, &["outcome", "attempts"]).await;
+        assert_eq!(told, json!({"outcome": "delivered", "attempts": 1}));
+        replays.all_committed(2).await;
+        let forced = taken(&one.org).pop().expect("the forced one");
+        assert_eq!(Some(&*forced.jti), letter.header("setbridge-jti"));
+        // What is newer stays the level before.
+        one.produce([record(&numbered(&user(1), 8))]).await;
+        one.all_committed(4).await;
+        let last = taken(&one.org).pop().expect("the live one");
+        assert_eq!(
+            (&*last.previous, &*last.level),
+            ("high", "medium"),
+            "{}",
+            one.name
         );
         bridge.drain().await;
     }

@@ -67,8 +67,9 @@ impl Replays {
     }
 
     /// Replays these dead letters, in this order.
-    pub(crate) async fn replay(&self, letters: &[Seen]) {
-        let records = letters.iter().map(|letter| self.record(letter, false));
+    pub(crate) async fn replay<'a>(&self, letters: impl IntoIterator<Item = &'a Seen>) {
+        let each = letters.into_iter();
+        let records = each.map(|letter| self.record(letter, false));
         self.wire.produce_all(&self.side, records).await;
     }
 
