@@ -36,6 +36,7 @@ mod purity;
 mod reader;
 mod receiver_errors;
 mod redis_faults;
+mod replay_members;
 mod replays;
 mod retries;
 mod security;

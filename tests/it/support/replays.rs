@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::bridge::SOON;
 use super::broker::Broker;
+use super::configuration::record;
 use super::one_stream::OneStream;
 use super::wire::{Message, Seen, Wire};
 
@@ -61,6 +62,35 @@ impl Replays {
             .partition(partition)
     }
 
+    /// A replay of a detection that was never in the source topic, as if record 0 of this partition were a dead letter as
+    /// a whole.
+    pub(crate) fn made(&self, detection: &Value, partition: i32) -> Message {
+        let of = format!("{}/{partition}/0", self.letters);
+        let partition_text = partition.to_string();
+        let source = self.side.strip_suffix(".okta.replay").expect("our name");
+        let headers = [
+            ("version", "0.1.0"),
+            ("stream", "okta"),
+            ("origin-topic", source),
+            ("origin-partition", &*partition_text),
+            ("origin-offset", "0"),
+            ("stage", "push"),
+            ("reason", "invalid_request"),
+            ("attempts", "1"),
+            ("replay-of", &of),
+            ("replay-ms", "1760000000000"),
+        ];
+        let message = record(detection).partition(partition);
+        headers.iter().fold(message, |message, (name, value)| {
+            message.header(&format!("setbridge-{name}"), Some(value.as_bytes()))
+        })
+    }
+
+    /// Writes records to the side topic.
+    pub(crate) async fn write(&self, records: impl IntoIterator<Item = Message>) {
+        self.wire.produce_all(&self.side, records).await;
+    }
+
     /// How outcomes name this dead letter.
     pub(crate) fn place(&self, letter: &Seen) -> String {
         format!("{}/{}/{}", self.letters, letter.partition, letter.offset)
@@ -69,14 +99,13 @@ impl Replays {
     /// Replays these dead letters, in this order.
     pub(crate) async fn replay<'a>(&self, letters: impl IntoIterator<Item = &'a Seen>) {
         let each = letters.into_iter();
-        let records = each.map(|letter| self.record(letter, false));
-        self.wire.produce_all(&self.side, records).await;
+        self.write(each.map(|letter| self.record(letter, false)))
+            .await;
     }
 
     /// Replays one though something newer is known.
     pub(crate) async fn force(&self, letter: &Seen) {
-        let record = self.record(letter, true);
-        self.wire.produce(&self.side, record).await;
+        self.write([self.record(letter, true)]).await;
     }
 
     /// So many outcomes, in the order in which they were told.
