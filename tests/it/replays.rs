@@ -311,18 +311,14 @@ async fn a_replay_after_the_mapping_was_mended() {
     for broker in brokers() {
         let one = unguarded(OneStream::on(&broker, 1).await);
         let replays = Replays::on(&broker, &one, 1).await;
-        let keyed_by = |value: &str| {
-            json!({"rules": [{
-                "name": "risk", "event": "user-risk-change", "id": [value],
-                "subject": {"email": "$.user"}, "values": {"current_level": "$.level"},
-            }]})
+        let mapping = |level: &str| {
+            let rules = json!({"rules": [{
+                "name": "risk", "event": "user-risk-change",
+                "subject": {"email": "$.user"}, "claims": {"current_level": level},
+            }]});
+            one.configuration.clone().set("streams.0.mapping", rules)
         };
-        let mapping = |value: &str| {
-            one.configuration
-                .clone()
-                .set("streams.0.mapping", keyed_by(value))
-        };
-        let mut bridge = Bridge::start(&mapping("$.key")).await;
+        let mut bridge = Bridge::start(&mapping("$.levle")).await;
         one.produce([record(&numbered(&user(1), 1))]).await;
         bridge.outcomes("okta", "dead_lettered", 1).await;
         one.all_committed(1).await;

@@ -266,6 +266,8 @@ impl View<'_> {
             None => "unknown",
             Some(Admission::Duplicate) => "duplicate",
             Some(Admission::AlreadyDecided) => "already_decided",
+            // Only of a replay, and this is none.
+            Some(Admission::Stale) => "stale",
             Some(Admission::Fresh { .. }) if too_old => "expired",
             Some(Admission::Fresh { .. }) => "fresh",
         };
