@@ -74,6 +74,7 @@ impl Replays {
             ("origin-topic", source),
             ("origin-partition", &*partition_text),
             ("origin-offset", "0"),
+            ("origin-timestamp-ms", "1760000000000"),
             ("stage", "push"),
             ("reason", "invalid_request"),
             ("attempts", "1"),
