@@ -213,14 +213,7 @@ impl Poller {
         let mut list = TopicPartitionList::new();
         list.add_partition(&topic, partition);
         self.unassign(consumer, &list);
-        let mut seats = vec![seat];
-        if let Some(side) = &mut self.side {
-            // What a replay is compared with belongs to the seat that goes.
-            seats.extend(side.revoke(&[(topic.clone(), partition)]));
-            side.forget(&seats);
-        }
-        self.lose(seats);
-        self.look_for_sides_soon();
+        self.lose_with_its_side(seat, (&topic, partition));
         self.forget(&list);
         let start = start::Start {
             offset: from,

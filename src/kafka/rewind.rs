@@ -51,7 +51,7 @@ impl Poller {
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition);
         self.unassign(consumer, &list);
-        self.lose(vec![seat]);
+        self.lose_with_its_side(seat, (topic, partition));
         self.forget(&list);
         let start = start::Start {
             offset: from,

@@ -128,6 +128,22 @@ impl Poller {
         self.lose(seats);
     }
 
+    /// A seat of a source partition is lost though the partition stays: with it goes the seat of its side partition, for what
+    /// a replay is compared with is another thing from now on.
+    pub(in crate::kafka) fn lose_with_its_side(
+        &mut self,
+        seat: Seat,
+        (topic, partition): (&str, i32),
+    ) {
+        let mut seats = vec![seat];
+        if let Some(side) = &mut self.side {
+            seats.extend(side.revoke(&[(topic.to_owned(), partition)]));
+            side.forget(&seats);
+        }
+        self.lose(seats);
+        self.look_for_sides_soon();
+    }
+
     /// Everything that was ordered is committed, if the broker answers soon.
     pub(in crate::kafka) fn end_sides(&mut self) {
         let sure = self.is_sure();
