@@ -34,6 +34,8 @@ const BATCH: usize = 256;
 /// A full room is waited for without polling this long before the partitions are paused: pausing throws away what
 /// librdkafka has fetched ahead, so a stream that is merely busy should not do it.
 const BUSY: Duration = Duration::from_secs(1);
+/// A partition from which nothing came for so long has been read to its end, but for an outage.
+const QUIET: Duration = Duration::from_secs(5);
 /// A second fatal error within this time ends the process.
 const FATAL_AGAIN: Duration = Duration::from_secs(600);
 /// Longest wait for one answer of the broker between two polls. Below any sensible liveness threshold.
@@ -69,6 +71,19 @@ pub(super) struct Place {
     pub(super) next: i64,
     /// What the group has, or will have with the next commit; at first, where the reading started.
     pub(super) stored: i64,
+    /// Where the log ended when it was taken up.
+    pub(super) log_end: i64,
+    /// When its last record came; at first, when it was taken up.
+    pub(super) read_at: Instant,
+}
+
+impl Place {
+    /// Whether everything is settled that was in the log when the partition was taken up. Where a log ends with what is no
+    /// record (the markers of a transaction), a silence tells it.
+    pub(super) fn has_caught_up(&self) -> bool {
+        let quiet = self.read_at.elapsed() >= QUIET;
+        self.stored >= self.log_end || (quiet && self.stored == self.next)
+    }
 }
 
 enum End {
@@ -347,6 +362,7 @@ impl Poller {
             return None;
         }
         place.next = message.offset() + 1;
+        place.read_at = Instant::now();
         let record = record_of(message, Arc::clone(&place.topic));
         Some(Seated {
             seat: place.seat,

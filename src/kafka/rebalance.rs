@@ -74,6 +74,8 @@ impl Poller {
                     leaving: Leaving::No,
                     next: start.offset,
                     stored: start.offset,
+                    log_end: start.log_end,
+                    read_at: Instant::now(),
                 },
             );
             froms.push((topic.as_str(), *partition, start.offset));

@@ -18,6 +18,8 @@ use crate::kafka::start;
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(15);
+/// The same while a source partition has not caught up.
+const SOON: Duration = Duration::from_secs(1);
 /// Longest wait for one answer: nobody polls meanwhile, and nothing is lost by asking again.
 const ASK: Duration = Duration::from_secs(2);
 
@@ -95,14 +97,18 @@ impl Poller {
         };
         let there = side.places.get(&found.names.side);
         let ours = self.places.get(&*found.source).into_iter().flatten();
-        let missing: Vec<i32> = ours
-            .filter(|(n, place)| {
-                let in_topic = usize::try_from(**n).is_ok_and(|n| n < found.partitions);
-                let is_read = there.is_some_and(|of| of.contains_key(*n));
-                place.leaving == Leaving::No && in_topic && !is_read
-            })
-            .map(|(n, _)| *n)
-            .collect();
+        let wanted = ours.filter(|(n, place)| {
+            let in_topic = usize::try_from(**n).is_ok_and(|n| n < found.partitions);
+            let is_read = there.is_some_and(|of| of.contains_key(*n));
+            place.leaving == Leaving::No && in_topic && !is_read
+        });
+        // What was accepted before a crash and not noted comes again first: only then is known what is stale.
+        let (ready, behind): (Vec<_>, Vec<_>) =
+            wanted.partition(|(_, place)| place.has_caught_up());
+        if !behind.is_empty() {
+            side.look_at = Instant::now() + SOON;
+        }
+        let missing: Vec<i32> = ready.into_iter().map(|(n, _)| *n).collect();
         if missing.is_empty() || !side.is_ready(consumer, &found.names)? {
             return Ok(false);
         }
