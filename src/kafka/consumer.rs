@@ -254,7 +254,14 @@ impl Poller {
             self.ask_group(consumer);
         }
         if let Some(asked) = self.asked_group {
-            if asked.elapsed() > Duration::from_secs(5) {
+            if asked.elapsed() > ASK {
+                // Seen twice under heavy load, never explained: a member that was not answered for a minute.
+                tracing::warn!(
+                    partitions = self.all_places().count(),
+                    rebalances = self.rebalances(),
+                    waiting = self.unprepared.is_some(),
+                    "the group has not said whether the partitions are still ours; asking again, nothing is sent until it does"
+                );
                 self.ask_group(consumer);
             }
         } else if self.unheard_losses == 0 {
