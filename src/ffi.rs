@@ -8,6 +8,7 @@ use std::ffi::{CStr, CString};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings::{self as c, rd_kafka_AclOperation_t as Operation};
 use rdkafka::client::{Client, ClientContext, OAuthToken};
 use rdkafka::error::KafkaError;
@@ -72,6 +73,30 @@ pub(crate) fn give_token<C: ClientContext>(
     match code {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
         _ => Err(refused()),
+    }
+}
+
+/// Commits these offsets, and has the answer come as the answers to librdkafka's own commits come: through the consumer's
+/// poll. The safe wrapper's asynchronous commit is not answered at all, because librdkafka answers only who named a queue.
+///
+/// # Errors
+/// When it could not even be asked.
+pub(crate) fn commit<C: ClientContext>(
+    client: &Client<C>,
+    offsets: &TopicPartitionList,
+) -> Result<(), KafkaError> {
+    let rk = client.native_ptr();
+    // SAFETY: `rk` lives as long as `client`, the list during the call, and librdkafka copies it. The queue is checked for
+    // null and given back by its guard; librdkafka keeps its own reference until it has answered.
+    let code = unsafe {
+        let queue = c::rd_kafka_queue_get_consumer(rk);
+        let queue = Owned::new(queue, c::rd_kafka_queue_destroy)
+            .ok_or(KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownGroup))?;
+        c::rd_kafka_commit_queue(rk, offsets.ptr(), queue.object, None, std::ptr::null_mut())
+    };
+    match code {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        code => Err(KafkaError::ConsumerCommit(code.into())),
     }
 }
 

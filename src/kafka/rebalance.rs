@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
 use rdkafka::{Offset, TopicPartitionList};
+
+use crate::ffi;
 
 use super::client::{Trouble, code_of};
 use super::consumer::{Leaving, Place, Poller};
@@ -278,7 +280,7 @@ impl Poller {
             }
         }
         self.asked_group = Some(Instant::now());
-        if let Err(error) = consumer.commit(&list, CommitMode::Async) {
+        if let Err(error) = ffi::commit(consumer.client(), &list) {
             tracing::warn!(%error, "the group could not be asked; asking again");
         }
     }

@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -25,7 +25,7 @@ use super::events::{Notice, Seat, Seated};
 use super::room::Room;
 use super::settings::ConsumerSettings;
 use crate::delivery::pacing::{Pacing, PacingSettings};
-use crate::ffi::TopicId;
+use crate::ffi::{self, TopicId};
 
 mod finding;
 mod leaving;
@@ -345,7 +345,7 @@ impl Side {
         let Some(reader) = self.reader.as_ref().filter(|_| list.count() > 0) else {
             return;
         };
-        if let Err(error) = reader.0.commit(&list, CommitMode::Async) {
+        if let Err(error) = ffi::commit(reader.0.client(), &list) {
             tracing::warn!(%error, "how far side topics are settled was not committed; trying again");
         }
     }

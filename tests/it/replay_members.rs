@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use setbridge::okta::simulator::Reply;
 
-use crate::support::bridge::Bridge;
+use crate::support::bridge::{Bridge, SOON};
 use crate::support::broker::{Broker, apache};
 use crate::support::configuration::{record, user};
 use crate::support::numbered::{all_taken, member, numbered, register, taken};
@@ -115,4 +115,44 @@ async fn replays_change_hands_with_their_source_partition() {
     b.metric("setbridge_partitions_assigned", &read, |n| n == 2.0)
         .await;
     b.drain().await;
+}
+
+/// Nothing fences a commit of a group without members; so who was stopped must not commit when it wakes.
+#[tokio::test]
+async fn a_woken_member_commits_nothing_for_the_side_topic() {
+    let Some(members) = Members::new(Some("2s")).await else {
+        return;
+    };
+    let (one, replays) = (&members.one, &members.replays);
+    let mut a = members.start("a").await;
+    let of = [("stream", "okta")];
+    a.metric("setbridge_partitions_assigned", &of, |n| n == 2.0)
+        .await;
+    // What is settled already, and what is on the wire when it is stopped.
+    let early = (0..10).map(|n| replays.made(&numbered(&user(n), 1), 0));
+    replays.write(early).await;
+    all_taken(&one.org, 10, || a.log_text()).await;
+    replays.all_committed(10).await;
+    let busy = one.org.answer_when(None, |_| true, Reply::status(503));
+    let late = (10..20).map(|n| replays.made(&numbered(&user(n), 1), 0));
+    replays.write(late).await;
+    a.metric("setbridge_replay_records_total", &of, |n| n == 20.0)
+        .await;
+    a.stop();
+    one.org.withdraw(busy);
+    let mut b = members.start("b").await;
+    all_taken(&one.org, 20, || b.log_text()).await;
+    replays.all_committed(20).await;
+    a.cont();
+    let lost = [("stream", "okta"), ("kind", "lost")];
+    a.metric("setbridge_rebalances_total", &lost, |n| n == 2.0)
+        .await;
+    let rejoined = |n: f64| n == 1.0;
+    a.metric_within(SOON, "setbridge_partitions_assigned", &of, rejoined)
+        .await;
+    replays.all_committed(20).await;
+    assert_eq!(one.org.tally().taken, 20, "{}", a.log_text());
+    a.drain().await;
+    b.drain().await;
+    replays.all_committed(20).await;
 }

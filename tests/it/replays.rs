@@ -79,6 +79,10 @@ async fn a_replay_is_delivered_once_under_the_same_jti() {
         let of = [("stream", "okta")];
         assert_eq!(metrics.sum("setbridge_replay_records_total", &of), 2.0);
         assert_eq!(metrics.sum("setbridge_records_consumed_total", &of), 3.0);
+        // What is committed no longer counts against `max_uncommitted`.
+        bridge
+            .metric("setbridge_uncommitted_records", &of, |n| n == 0.0)
+            .await;
         let lag = [("topic", &*replays.side)];
         bridge
             .metric("setbridge_lag_records", &lag, |lag| lag == 0.0)

@@ -135,3 +135,30 @@ async fn a_short_stop_costs_nothing() {
     assert_eq!(org.tally().repeats, 0);
     bridge.drain().await;
 }
+
+/// After a stop of more than half a session the group is asked, and says that all is as it was.
+#[tokio::test]
+async fn a_longer_stop_within_the_session_only_asks() {
+    let Some(kafka) = apache() else { return };
+    let (wire, topic) = (kafka.wire(), fresh("detections"));
+    wire.create_topic(&topic, 1, &[]).await;
+    let org = receiver().await;
+    let configuration = Configuration::new(wire)
+        .stream("okta", &topic, &org)
+        .set("kafka.session_timeout", "20s");
+    let mut bridge = Bridge::start(&configuration).await;
+    wire.produce_all(&topic, wave(5, 0..1)).await;
+    all_taken(&org, 5, || bridge.log_text()).await;
+    bridge.stop();
+    wire.produce_all(&topic, wave(5, 1..2)).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    bridge.cont();
+    all_taken(&org, 10, || bridge.log_text()).await;
+    let asked = "the poller was silent for half a session; asking the group whether the partitions are still ours";
+    bridge.message(asked).await;
+    let lost = [("kind", "lost")];
+    let metrics = bridge.metrics().await;
+    assert_eq!(metrics.sum("setbridge_rebalances_total", &lost), 0.0);
+    assert_eq!(org.tally().repeats, 0);
+    bridge.drain().await;
+}
