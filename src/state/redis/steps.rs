@@ -1,6 +1,10 @@
 //! The steps of a turn: each is one command to the server, and an answer to whoever asked.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use redis::{Cmd, Value};
 
@@ -67,6 +71,34 @@ pub(super) enum Step {
         assignment: Assignment,
         answer: Answer<Handover>,
     },
+}
+
+/// A pipeline has at most so many commands.
+pub(super) const MAX_COMMANDS: usize = 256;
+/// And so many keys, unless one command has more: the server answers for them within `request_timeout`.
+const MAX_KEYS: usize = 10_000;
+
+/// So many of the steps go into one pipeline: not beyond the next assignment. At least one, if there is one.
+pub(super) fn in_one_pipeline(steps: &VecDeque<Step>) -> usize {
+    let mut keys = 0;
+    let fits = |step: &&Step| {
+        keys += match step {
+            Step::Write(Write::Forget(jtis)) => jtis.len(),
+            _ => 1,
+        };
+        step.assignment().is_none() && keys <= MAX_KEYS
+    };
+    let count = steps.iter().take(MAX_COMMANDS).take_while(fits).count();
+    count.max(1).min(steps.len())
+}
+
+/// The partitions that these steps make ours (`true`), or not ours any more; the last word about each counts.
+pub(super) fn that_move(steps: &VecDeque<Step>) -> HashMap<&Place, bool> {
+    let moves = steps.iter().filter_map(|step| match step {
+        Step::Write(Write::Released(place)) => Some((place, false)),
+        _ => Some((&step.assignment()?.place, true)),
+    });
+    moves.collect()
 }
 
 /// Fields of the stream's own hash.
@@ -206,12 +238,17 @@ impl Step {
         }
     }
 
-    /// Without the server: nothing is known but what an operator said last.
-    pub(super) fn bypass(self, operator_hold: &mut Option<String>) -> Option<Write> {
+    /// Without the server: nothing is known but what an operator said last, and not even that before the server
+    /// has told it once: then the question is refused.
+    pub(super) fn bypass(
+        self,
+        operator_hold: &mut Option<Option<String>>,
+        error: &StateError,
+    ) -> Option<Write> {
         match self {
             Self::Write(write) => {
                 if let Write::Note(OPERATOR_HOLD, said) = &write {
-                    operator_hold.clone_from(said);
+                    *operator_hold = Some(said.clone());
                 }
                 return Some(write);
             }
@@ -223,7 +260,7 @@ impl Step {
                 }),
             ),
             Self::AcceptedUnder(to) => reply(to, Ok(None)),
-            Self::OperatorHold(to) => reply(to, Ok(operator_hold.clone())),
+            Self::OperatorHold(to) => reply(to, operator_hold.clone().ok_or_else(|| error.clone())),
             Self::HeldSince(to) => reply(to, Ok(None)),
             Self::Assigned { assignment, answer } => {
                 reply(answer, Ok(Handover::First));
@@ -322,4 +359,30 @@ fn facts(answer: &Value) -> Option<Facts> {
         other_partition: Step::is_one(Some(other)),
         bypassed: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipeline_is_bounded_by_commands_and_by_keys() {
+        let forget = |jtis| Step::Write(Write::Forget(vec![JtiKey([0; 16]); jtis]));
+        let note = || Step::Write(Write::Note(HELD_SINCE, None));
+        let count = |steps: Vec<Step>| in_one_pipeline(&steps.into());
+        assert_eq!(count((0..300).map(|_| forget(1000)).collect()), 10);
+        assert_eq!(count((0..300).map(|_| note()).collect()), MAX_COMMANDS);
+        assert_eq!(
+            count(vec![forget(50_000), note()]),
+            1,
+            "none is left for ever"
+        );
+        let assignment = Assignment {
+            place: "t:0".into(),
+            committed: None,
+            log_end: 0,
+        };
+        let assigned = Step::Write(Write::Assigned(assignment));
+        assert_eq!(count(vec![note(), note(), assigned, note()]), 2);
+    }
 }

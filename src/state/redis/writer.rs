@@ -1,11 +1,12 @@
-//! One stream's task: takes its commands in turns, one pipeline a turn.
+//! One stream's task: takes its commands in turns.
 //!
-//! A turn takes what waits, up to [`MAX_COMMANDS`]; one turn is under way at a time, so commands
-//! take effect in the order in which they were sent, and what comes meanwhile shares the next
-//! round trip. A turn that fails drops the connection. Its writes are kept in order, and the first
-//! turn on the next connection is theirs, so what was remembered is in order for ever and a caller
-//! need not repeat it. Until then questions are refused at once, for they would miss those writes.
-//! Every write may be sent twice: see `scripts`.
+//! A turn takes what waits, up to [`MAX_COMMANDS`], in a pipeline or several
+//! (`steps::in_one_pipeline`); one turn is under way at a time, so commands take effect in the
+//! order in which they were sent, and what comes meanwhile shares the next round trip. A turn that
+//! fails drops the connection. Its writes are kept in order, and the first turn on the next
+//! connection is theirs, so what was remembered is in order for ever and a caller need not repeat
+//! it. Until then questions are refused at once, for they would miss those writes. Every write may
+//! be sent twice: see `scripts`.
 //!
 //! With [`OnUnavailable::Continue`] callers are not refused meanwhile, but told that nothing is
 //! known and all is well: the bypass. Then what is kept is bounded, and the oldest goes.
@@ -33,18 +34,16 @@ use super::{
     Command,
     health::Health,
     kept::Kept,
-    link::{Link, Server},
+    link::{Found, Link, Server},
     places::{Place, Places},
     scripts::Script,
     settings::{OnUnavailable, RedisSettings},
-    steps::Step,
+    steps::{self, MAX_COMMANDS, OPERATOR_HOLD, Step},
     text::{self, Keys},
     trouble,
 };
 use crate::state::{StateError, StateStats, reply::Answer, tenure::Tenure};
 
-/// A turn takes so many commands, and a pipeline has at most so many.
-const MAX_COMMANDS: usize = 256;
 /// After a failure the server is left alone for so long, twice as long after the next one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -73,8 +72,12 @@ pub(super) struct Writer {
     server: Option<Server>,
     places: Places,
     kept: Kept,
-    /// What an operator said last, as far as we know: in a bypass that is in force.
-    operator_hold: Option<String>,
+    /// What an operator said last: in a bypass that is in force. [`None`]: nobody has told us yet.
+    operator_hold: Option<Option<String>>,
+    /// The server was asked what it has lost, and its answer did not come yet.
+    resuming: bool,
+    /// The server has lost something, and an operator's hold perhaps with it.
+    may_lack_hold: bool,
     /// Who waits for this turn's writes.
     waiting: Vec<Answer<()>>,
     sick: Option<Sick>,
@@ -100,6 +103,8 @@ impl Writer {
             places: Places::default(),
             kept: Kept::default(),
             operator_hold: None,
+            resuming: false,
+            may_lack_hold: false,
             waiting: Vec::new(),
             sick: None,
         }
@@ -221,9 +226,7 @@ impl Writer {
 
     /// Sends the steps up to the next assignment as one pipeline; says whether any was a write.
     async fn pipeline(&mut self, steps: &mut VecDeque<Step>) -> Result<bool, StateError> {
-        let is_assignment = |step: &Step| step.assignment().is_some();
-        let count = steps.iter().position(is_assignment);
-        let count = count.unwrap_or(steps.len()).min(MAX_COMMANDS);
+        let count = steps::in_one_pipeline(steps);
         let Some(link) = &mut self.link else {
             return Err(StateError::Stopped);
         };
@@ -235,7 +238,7 @@ impl Writer {
         for (step, answer) in steps.drain(..count).zip(answers) {
             wrote |= matches!(step, Step::Write(_));
             if let Some(said) = step.operator_hold(&answer) {
-                self.operator_hold = said;
+                self.operator_hold = Some(said);
             }
             step.done(&answer, &mut self.places, &self.common.at, &self.stream);
         }
@@ -291,12 +294,14 @@ impl Writer {
                 Some(link) => link,
                 None => Link::open(&self.common.settings, &self.common.at).await?,
             };
-            let server = link.open_stream(&self.keys.stream()).await?;
+            let Found { server, is_new } = link.open_stream(&self.keys.stream()).await?;
+            self.may_lack_hold |= is_new;
             match &self.server {
                 None => server.warn(&self.common.at),
                 Some(before) if before.is_same_run(&server) => {}
                 Some(_) => self.resume(&mut link).await?,
             }
+            self.hold_again(&mut link).await?;
             self.server = Some(server);
             self.link = Some(link);
         }
@@ -305,6 +310,7 @@ impl Writer {
 
     async fn resume(&mut self, link: &mut Link) -> Result<(), StateError> {
         let held = self.places.held();
+        let again = mem::replace(&mut self.resuming, true);
         for some in held.chunks(MAX_COMMANDS) {
             let commands: Vec<Cmd> = some
                 .iter()
@@ -313,6 +319,7 @@ impl Writer {
                     call.arg(&**place);
                     call.arg(held.marks_epoch).arg(held.levels_epoch);
                     call.arg(held.settled.map_or_else(|| "-".to_owned(), text::offset));
+                    call.arg(i64::from(again));
                     call
                 })
                 .collect();
@@ -320,20 +327,45 @@ impl Writer {
             for ((place, _), answer) in some.iter().zip(&answers) {
                 if Step::is_one(Some(answer)) {
                     self.places.lost_writes(place);
+                    self.may_lack_hold = true;
                     self.health.lost(1);
                     tracing::error!(stream = %self.stream, %place, at = %self.common.at, "the Redis has lost what it had acknowledged: it was restarted without its latest writes, or a replica took over that did not have them. Levels and marks of the partition are dropped; SETs may be repeated");
                 }
             }
         }
+        self.resuming = false;
+        Ok(())
+    }
+
+    /// A server that has lost something must not end an operator's hold by that. A hold that an operator ended
+    /// meanwhile may come back so; that is the safe side.
+    async fn hold_again(&mut self, link: &mut Link) -> Result<(), StateError> {
+        if !self.may_lack_hold {
+            return Ok(());
+        }
+        if let Some(Some(reason)) = &self.operator_hold {
+            let mut read = redis::cmd("HGET");
+            read.arg(self.keys.stream()).arg(OPERATOR_HOLD);
+            let found = link.send(&[read]).await?;
+            if Step::text(found.first()).is_none() {
+                let mut set = redis::cmd("HSET");
+                set.arg(self.keys.stream()).arg(OPERATOR_HOLD).arg(reason);
+                link.send(&[set]).await?;
+                tracing::warn!(stream = %self.stream, at = %self.common.at, "the Redis has lost the operator's hold with its data: it is written again");
+            }
+        }
+        self.may_lack_hold = false;
         Ok(())
     }
 
     /// What was forgotten in a bypass may have been levels: those that are there may be too old.
     async fn drop_levels(&mut self, steps: &VecDeque<Step>) -> Result<(), StateError> {
         let held = self.places.held().into_iter().map(|(place, _)| place);
-        let assigned = steps.iter().filter_map(Step::assignment);
-        let assigned = assigned.map(|assignment| Arc::clone(&assignment.place));
-        let ours: BTreeSet<Place> = held.chain(assigned).collect();
+        let moves = steps::that_move(steps);
+        let taken = moves.keys().map(|place| Arc::clone(place));
+        // What we gave up has another owner, whose epochs we must not end.
+        let is_ours = |place: &Place| moves.get(place).is_none_or(|ours| *ours);
+        let ours: BTreeSet<Place> = held.chain(taken).filter(is_ours).collect();
         for place in &ours {
             self.change(place, Places::without_levels).await?;
         }
@@ -374,7 +406,7 @@ impl Writer {
     fn put_off(&mut self, error: &StateError, steps: VecDeque<Step>) {
         if self.continues() {
             for step in steps {
-                if let Some(write) = step.bypass(&mut self.operator_hold) {
+                if let Some(write) = step.bypass(&mut self.operator_hold, error) {
                     self.kept.push_bounded(write);
                 }
             }

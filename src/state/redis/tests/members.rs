@@ -97,3 +97,50 @@ fn two_that_are_assigned_a_partition_at_once_agree() {
         }
     });
 }
+
+/// Only one member loses the Redis, forgets writes, and gives the partition up meanwhile.
+#[test]
+fn levels_of_a_partition_that_was_given_up_are_not_dropped() {
+    let server = RedisServer::start(&[]);
+    let user = ["ACL", "SETUSER", "a", "on", ">a password", "~*", "+@all"];
+    server.cli(&user);
+    let settings = RedisSettings {
+        on_unavailable: OnUnavailable::Continue,
+        ..in_redis(&server)
+    };
+    let cut_off = RedisSettings {
+        username: Some("a".to_owned()),
+        password: Some(crate::secret::Secret::literal("a password")),
+        ..settings.clone()
+    };
+    let (loser, owner) = (open(&cut_off), open(&settings));
+    run(async {
+        let (loser, owner) = (loser.stream("s"), owner.stream("s"));
+        loser.assigned("t", 0, Some(0), 100).await.expect("known");
+        loser.progress("t", 0, 1).await.expect("durable");
+        server.cli(&["ACL", "SETUSER", "a", "off"]);
+        server.cli(&["CLIENT", "KILL", "USER", "a"]);
+        while !loser.is_bypassed() {
+            drop(loser.look_up(&question("a", 1)).await);
+        }
+        for n in 0..25_000 {
+            drop(loser.remember(&dead_lettered("x", 2, n)));
+        }
+        loser.released("t", 0);
+        loser.flush().await.expect("goes on");
+        let found = owner.assigned("t", 0, Some(10), 100).await;
+        assert_eq!(found.expect("known"), Handover::TakenOver);
+        drop(owner.remember(&accepted("b", 1, 20, Level::High)));
+        owner.progress("t", 0, 21).await.expect("durable");
+        server.cli(&user);
+        while loser.is_bypassed() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let facts = owner.look_up(&question("b", 1)).await.expect("facts");
+        assert_eq!((facts.level, facts.mark), (Some(Level::High), Some(at(20))));
+        drop(owner.remember(&accepted("c", 1, 22, Level::Low)));
+        owner.progress("t", 0, 23).await.expect("durable");
+        let facts = owner.look_up(&question("c", 1)).await.expect("facts");
+        assert_eq!((facts.level, facts.mark), (Some(Level::Low), Some(at(22))));
+    });
+}

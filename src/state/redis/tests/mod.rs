@@ -250,6 +250,81 @@ fn what_could_not_be_kept_in_a_bypass_costs_the_levels() {
     });
 }
 
+/// An operator's hold ends by an operator's word, not by a server that lost its data.
+#[test]
+fn a_server_that_lost_an_operators_hold_gets_it_again() {
+    for keeps_schema in [false, true] {
+        let mut server = RedisServer::start(&[]);
+        let settings = impatient(&server);
+        let store = open(&settings);
+        run(async {
+            let state = store.stream("s");
+            state.assigned("t", 0, Some(0), 100).await.expect("known");
+            state.progress("t", 0, 2).await.expect("durable");
+            let hold = state.set_operator_hold(Some("maintenance"));
+            hold.await.expect("durable");
+            server.lose_everything();
+            server.start_again();
+            let key = format!("{}{{s}}:stream", settings.key_prefix);
+            if keeps_schema {
+                // Then only the progress shows that something is missing.
+                server.cli(&["HSET", &key, "schema", "1"]);
+            }
+            let found = loop {
+                if let Ok(found) = state.operator_hold().await {
+                    break found;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            };
+            assert_eq!(found.as_deref(), Some("maintenance"), "{keeps_schema}");
+            assert_eq!(server.cli(&["HGET", &key, "operator_hold"]), "maintenance");
+        });
+    }
+}
+
+#[test]
+fn a_bypass_does_not_say_that_no_operator_holds_before_it_is_known() {
+    let mut server = RedisServer::start(&[]);
+    let settings = RedisSettings {
+        on_unavailable: OnUnavailable::Continue,
+        ..impatient(&server)
+    };
+    server.kill();
+    let store = open(&settings);
+    run(async {
+        let state = store.stream("s");
+        assert!(state.operator_hold().await.is_err());
+        assert!(state.is_bypassed());
+        let said = state.set_operator_hold(Some("maintenance"));
+        said.await.expect("goes on");
+        let found = state.operator_hold().await.expect("it was said");
+        assert_eq!(found.as_deref(), Some("maintenance"));
+    });
+}
+
+/// The answer of the first run was lost: the second one must not be taken for another owner's.
+#[test]
+fn resuming_again_finds_its_own_epoch() {
+    let server = RedisServer::shared();
+    let key = format!("{}{{s}}:p", in_redis(server).key_prefix);
+    let settled = text::offset(7);
+    let resume = |again: &str| {
+        let source = scripts::Script::Resume.source();
+        server.cli(&["EVAL", source, "1", &key, "t:0", "3", "4", &settled, again])
+    };
+    let tenure = || server.cli(&["HGET", &key, "t:0"]);
+    assert_eq!(resume("0"), "1");
+    let begun = format!("{settled} - 4 5");
+    assert_eq!(tenure(), begun);
+    assert_eq!(resume("1"), "1");
+    assert_eq!(tenure(), begun, "and nothing more");
+    assert_eq!(resume("0"), "0", "not asked before, so it is another's");
+    let other = format!("{} - 4 5", text::offset(8));
+    server.cli(&["HSET", &key, "t:0", &other]);
+    assert_eq!(resume("1"), "0", "another owner");
+    assert_eq!(tenure(), other);
+}
+
 /// P8, and no growth without end: keys are hashes, and what is many has an end.
 #[test]
 fn nothing_is_in_clear_text_and_jtis_expire() {
