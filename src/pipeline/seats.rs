@@ -194,6 +194,11 @@ impl Place {
         Some((tally.received.elapsed(), age))
     }
 
+    /// Whether an operator may have it read once more: it stays, and is no partition of a side topic.
+    pub(super) fn may_be_rewound(&self) -> bool {
+        self.leaving.is_none() && self.side.is_none()
+    }
+
     /// How far it is settled, and how far read.
     pub(super) fn stands(&self) -> (i64, i64) {
         (self.settled_up_to, self.read_up_to)
@@ -212,20 +217,35 @@ pub(super) type Places = HashMap<Seat, Place>;
 mod tests {
     use super::*;
 
-    fn leaving(under_way: usize, flushing: usize, deadline: Instant) -> Place {
+    fn place(side: Option<SideTopic>) -> Place {
         let seat = NewSeat {
             seat: Seat(1),
             topic: "detections".into(),
             partition: 0,
-            side: None,
+            side,
             committed: None,
             start: 0,
             log_end: 0,
         };
-        let mut place = Place::new(&seat, Lease::default());
+        Place::new(&seat, Lease::default())
+    }
+
+    fn leaving(under_way: usize, flushing: usize, deadline: Instant) -> Place {
+        let mut place = place(None);
         (place.under_way, place.flushing) = (under_way, flushing);
         place.leaving = Some(deadline);
         place
+    }
+
+    #[test]
+    fn only_a_source_partition_that_stays_is_rewound() {
+        let side = SideTopic {
+            source: "detections".into(),
+            outcomes: "outcomes".into(),
+        };
+        assert!(place(None).may_be_rewound());
+        assert!(!place(Some(side)).may_be_rewound());
+        assert!(!leaving(0, 0, Instant::now()).may_be_rewound());
     }
 
     #[test]

@@ -31,10 +31,10 @@ struct Rewinding {
 pub(super) struct Rewinds(HashMap<Seat, Rewinding>);
 
 impl Desk {
-    /// Every partition that is ours and stays.
+    /// Every partition that is ours, stays, and can be rewound: those of side topics cannot.
     pub(super) fn standings(&self) -> Vec<Standing> {
         let places = self.places.iter();
-        let ours = places.filter(|(_, place)| place.leaving.is_none());
+        let ours = places.filter(|(_, place)| place.may_be_rewound());
         let standing = ours.map(|(seat, place)| {
             let (settled, read) = place.stands();
             Standing {
@@ -50,7 +50,7 @@ impl Desk {
 
     /// Only under an operator's hold, so that nothing is sent meanwhile.
     pub(super) fn rewind(&mut self, seat: Seat, from: i64, jtis: Vec<JtiKey>, tell: Tell) {
-        let place = self.places.get(&seat).filter(|p| p.leaving.is_none());
+        let place = self.places.get(&seat).filter(|p| p.may_be_rewound());
         let refused = match place {
             _ if self.stream.operator.reason().is_none() => ActError::NotHeld,
             Some(place) if !self.rewinds.0.contains_key(&seat) => {
