@@ -85,6 +85,13 @@ impl Source {
         }
     }
 
+    /// It waits until the state answers: see [`Replay::is_unsure`].
+    pub(crate) fn is_unsure(&self, facts: &Facts) -> bool {
+        self.replay
+            .as_ref()
+            .is_some_and(|replay| replay.is_unsure(facts))
+    }
+
     /// An operator wants it sent, whatever is newer and however old it is.
     pub(crate) fn is_forced(&self) -> bool {
         self.replay.as_ref().is_some_and(|replay| replay.force)

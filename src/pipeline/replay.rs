@@ -7,6 +7,7 @@
 use crate::kafka::dead_letter::{self, Cause, DeadLetter, LetterFault};
 use crate::kafka::events::SideTopic;
 use crate::record::{Origin, Record};
+use crate::state::Facts;
 
 /// A dead letter that is tried again.
 #[derive(Debug)]
@@ -69,6 +70,11 @@ impl Replay {
             None => true,
             Some((wanted, known)) => *wanted == number && sha256.is_none_or(|sha| sha == known),
         }
+    }
+
+    /// Whether these facts are too little to decide by: nobody could be asked, so it may be stale.
+    pub(crate) fn is_unsure(&self, facts: &Facts) -> bool {
+        facts.bypassed && !self.force
     }
 
     /// The only SET that is wanted, if the dead letter names one.

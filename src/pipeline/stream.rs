@@ -214,14 +214,21 @@ impl Stream {
         }
     }
 
-    /// Step *admit*, the question: while the state store is down the stream is held and asks again.
+    /// Step *admit*, the question: while the state store is down the stream is held and asks again. Where live SETs go on
+    /// without it, a replay waits for it all the same, unless it is forced.
     pub(super) async fn look_up(&self, draft: &Draft) -> Result<Facts, LetGo> {
         let lease = &draft.source.lease;
         if !lease.taken_over.is_cancelled() {
             lease.wait(lease.taken_over.cancelled()).await?;
         }
         let ask = || self.parts.state.look_up(&draft.question());
-        let facts = self.ask_until_answered(lease, ask(), ask).await?;
+        let mut facts = self.ask_until_answered(lease, ask(), ask).await?;
+        let mut wait = FIRST_RETRY;
+        while draft.source.is_unsure(&facts) {
+            lease.sleep(wait).await?;
+            wait = (wait * 2).min(MAX_RETRY);
+            facts = self.ask_until_answered(lease, ask(), ask).await?;
+        }
         if facts.other_partition {
             self.parts.metrics.spread_subjects.inc();
         }

@@ -94,6 +94,22 @@ fn the_record_is_as_it_was_at_its_origin() {
 }
 
 #[test]
+fn what_the_state_did_not_answer_is_waited_for_unless_it_is_forced() {
+    let known = Facts::default();
+    let bypassed = Facts {
+        bypassed: true,
+        ..known
+    };
+    let open = |force| {
+        let record = record(&[("setbridge-replay-force", force)]);
+        Replay::open(&record, topic(), "okta").0
+    };
+    assert!(open("").is_unsure(&bypassed));
+    assert!(!open("").is_unsure(&known));
+    assert!(!open("true").is_unsure(&bypassed));
+}
+
+#[test]
 fn what_is_no_replay_of_ours_says_why() {
     for (changed, wanted) in [
         (("setbridge-version", ""), "setbridge-version"),
