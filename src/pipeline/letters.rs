@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::journey::{LetGo, Outcome, Source};
+use super::outage::Outage;
 use super::stream::{FIRST_RETRY, MAX_RETRY, Stream, now_ms};
 use crate::config::Mode;
 use crate::kafka::dead_letter::{self, Cause};
@@ -34,7 +35,8 @@ impl Stream {
                     cause,
                 )
             };
-            self.write_until_acknowledged(source, write).await?;
+            self.write_until_acknowledged(source, &self.letter_outage, write)
+                .await?;
         }
         self.parts.metrics.dead_letters.inc(cause.reason);
         tracing::warn!(
@@ -75,7 +77,11 @@ impl Stream {
                 headers: Vec::new(),
             })
         };
-        self.write_until_acknowledged(source, write).await
+        let outage = match &source.replay {
+            Some(_) => &self.replay_outage,
+            None => &self.letter_outage,
+        };
+        self.write_until_acknowledged(source, outage, write).await
     }
 
     fn announcement(&self, source: &Source, claims: Option<&Claims>, outcome: &Outcome) -> Value {
@@ -119,17 +125,17 @@ impl Stream {
         value
     }
 
-    /// A write that fails holds the stream: what it would settle stays unsettled.
+    /// A write that fails is tried again: what it would settle stays unsettled. Whether it holds the stream says `outage`.
     async fn write_until_acknowledged<F: Future<Output = Result<(), WriteError>>>(
         &self,
         source: &Source,
+        outage: &Outage,
         write: impl Fn() -> F,
     ) -> Result<(), LetGo> {
         let mut wait = FIRST_RETRY;
         let mut waiting = None;
         while let Err(error) = source.lease.finish(write()).await? {
             self.parts.metrics.dead_letter_errors.inc();
-            let outage = &self.letter_outage;
             waiting = Some(outage.failed(self.id(), &self.passage, waiting, &error));
             source.lease.sleep(wait).await?;
             wait = (wait * 2).min(MAX_RETRY);

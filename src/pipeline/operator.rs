@@ -117,28 +117,8 @@ impl OperatorHold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::guard::{Guard, GuardSettings};
-    use crate::delivery::hold::Gate;
-    use crate::delivery::policy::DeliveryPolicy;
-    use crate::delivery::receiver_fault::ReceiverFaultSettings;
-    use crate::delivery::retry::{RetryPolicy, RetrySettings};
-    use crate::metrics::Metrics;
-    use crate::pipeline::stream::label_values;
+    use crate::pipeline::outage::tests::passage;
     use crate::state::{StateSettings, StateStore, system_clock};
-
-    fn passage() -> Passage {
-        let retry = RetryPolicy::new(RetrySettings::default()).expect("valid");
-        let policy = DeliveryPolicy {
-            retry: retry.clone(),
-            receiver_fault: ReceiverFaultSettings::default(),
-            max_event_age: None,
-            max_attempts: None,
-        };
-        let metrics = Metrics::new().expect("metrics");
-        let metrics = metrics.stream("s", &label_values());
-        let guard = Guard::new(GuardSettings::refusals(), true);
-        Passage::new("s", policy, Gate::new(retry), guard, metrics)
-    }
 
     fn is_held(passage: &Passage) -> bool {
         let holds = passage.holds();

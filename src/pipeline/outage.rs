@@ -12,21 +12,22 @@ use super::passage::{Holding, Passage};
 /// What may fail, and how many wait for it now.
 #[derive(Debug)]
 pub(super) struct Outage {
-    reason: HoldReason,
+    /// [`None`]: who waits does not hold the stream.
+    reason: Option<HoldReason>,
     /// For the log.
     what: &'static str,
     waiting: AtomicUsize,
 }
 
-/// One that waits until it works again. The stream is held as long as any does.
+/// One that waits until it works again. The stream is held as long as any does, if the outage is a reason to.
 #[must_use = "the hold ends when this is dropped"]
 pub(super) struct Waiting<'a> {
     outage: &'a Outage,
-    _holding: Holding<'a>,
+    _holding: Option<Holding<'a>>,
 }
 
 impl Outage {
-    pub(super) fn new(reason: HoldReason, what: &'static str) -> Self {
+    pub(super) fn new(reason: Option<HoldReason>, what: &'static str) -> Self {
         Self {
             reason,
             what,
@@ -50,7 +51,7 @@ impl Outage {
         }
         before.unwrap_or_else(|| Waiting {
             outage: self,
-            _holding: passage.holding(self.reason),
+            _holding: self.reason.map(|reason| passage.holding(reason)),
         })
     }
 }
@@ -58,5 +59,48 @@ impl Outage {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.outage.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::delivery::guard::{Guard, GuardSettings};
+    use crate::delivery::hold::{Gate, KafkaFault};
+    use crate::delivery::policy::DeliveryPolicy;
+    use crate::delivery::receiver_fault::ReceiverFaultSettings;
+    use crate::delivery::retry::{RetryPolicy, RetrySettings};
+    use crate::metrics::Metrics;
+    use crate::pipeline::stream::label_values;
+
+    /// A passage that nothing holds.
+    pub(in crate::pipeline) fn passage() -> Passage {
+        let retry = RetryPolicy::new(RetrySettings::default()).expect("valid");
+        let policy = DeliveryPolicy {
+            retry: retry.clone(),
+            receiver_fault: ReceiverFaultSettings::default(),
+            max_event_age: None,
+            max_attempts: None,
+        };
+        let metrics = Metrics::new().expect("metrics");
+        let metrics = metrics.stream("s", &label_values());
+        let guard = Guard::new(GuardSettings::refusals(), true);
+        Passage::new("s", policy, Gate::new(retry), guard, metrics)
+    }
+
+    #[test]
+    fn who_waits_holds_the_stream_only_if_there_is_a_reason() {
+        let error = std::io::Error::other("no such topic");
+        let held = HoldReason::Kafka(KafkaFault::DeadLetterTopic);
+        for (reason, holds) in [(Some(held), 1), (None, 0)] {
+            let (passage, outage) = (passage(), Outage::new(reason, "failed"));
+            let waiting = outage.failed("s", &passage, None, &error);
+            assert_eq!(passage.holds().len(), holds);
+            let waiting = outage.failed("s", &passage, Some(waiting), &error);
+            assert_eq!(outage.waiting.load(Ordering::Acquire), 1);
+            drop(waiting);
+            assert_eq!(outage.waiting.load(Ordering::Acquire), 0);
+            assert!(passage.holds().is_empty());
+        }
     }
 }

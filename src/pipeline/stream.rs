@@ -95,6 +95,8 @@ pub struct Stream {
     recalled: CancellationToken,
     state_outage: Outage,
     pub(super) letter_outage: Outage,
+    /// What becomes of replays cannot be told: no reason to hold what comes in.
+    pub(super) replay_outage: Outage,
 }
 
 /// Seconds since 1970, rounded down: an `iat` is never ahead of the machine's clock.
@@ -115,12 +117,16 @@ impl Stream {
             broken: OnceLock::new(),
             recalled: CancellationToken::new(),
             state_outage: Outage::new(
-                HoldReason::StateStore,
+                Some(HoldReason::StateStore),
                 "the state store fails; the stream is held until it works",
             ),
             letter_outage: Outage::new(
-                DEAD_LETTERS,
+                Some(DEAD_LETTERS),
                 "a dead letter or outcome record was not acknowledged; it is tried again, and the stream is held until it is",
+            ),
+            replay_outage: Outage::new(
+                None,
+                "the outcome of a replay was not acknowledged; it is tried again, and the replay waits until it is",
             ),
         }
     }
