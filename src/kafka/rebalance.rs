@@ -78,6 +78,7 @@ impl Poller {
                     stored: start.offset,
                     log_end: start.log_end,
                     read_at: Instant::now(),
+                    read_up_to: start.offset,
                 },
             );
             froms.push((topic.as_str(), *partition, start.offset));

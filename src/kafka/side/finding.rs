@@ -103,8 +103,9 @@ impl Poller {
             place.leaving == Leaving::No && in_topic && !is_read
         });
         // What was accepted before a crash and not noted comes again first: only then is known what is stale.
+        let since = self.reading_since;
         let (ready, behind): (Vec<_>, Vec<_>) =
-            wanted.partition(|(_, place)| place.has_caught_up());
+            wanted.partition(|(_, place)| place.has_caught_up(since));
         if !behind.is_empty() {
             side.look_at = Instant::now() + SOON;
         }
