@@ -43,6 +43,9 @@ const COMMIT_AGAIN: Duration = Duration::from_secs(5);
 /// What is committed is committed once more after so long: Kafka forgets a group without commits
 /// (`offsets.retention.minutes`), and that of a zombie may have come last.
 const KEEP: Duration = Duration::from_secs(600);
+/// What the log says when nothing is committed.
+const UNCOMMITTED: &str =
+    "replays wait until Kafka has acknowledged a commit of how far they are settled";
 /// Steps of the client that are taken in one turn at most.
 const STEPS: usize = 64;
 
@@ -83,6 +86,8 @@ struct SidePlace {
     seat: Seat,
     topic: Arc<str>,
     leaving: Leaving,
+    /// Where the reading started.
+    start: i64,
     /// The next offset to read.
     next: i64,
     /// The offset behind the last record that the desk got.
@@ -100,6 +105,11 @@ impl SidePlace {
     /// The group has not got what the desk ordered.
     fn is_due(&self) -> bool {
         self.ordered && self.committed != Some(self.settled)
+    }
+
+    /// Offsets that the desk got past the last acknowledged commit.
+    fn uncommitted(&self) -> i64 {
+        self.handed - self.committed.unwrap_or(self.start).max(self.start)
     }
 
     fn is_asked(&self) -> bool {
@@ -238,6 +248,7 @@ impl Side {
         while !self.waiting.is_empty()
             && room.has_space_for_a_replay()
             && self.ahead() < AHEAD
+            && !self.waits_for_commits(room.limits().max_uncommitted)
             && self.pace.take(Instant::now()).is_ok()
         {
             let Some(seated) = self.waiting.pop_front() else {
@@ -257,6 +268,22 @@ impl Side {
     /// Offsets between what the desk got and what is settled. Gaps count too: they are rare, and only make it wary.
     fn ahead(&self) -> i64 {
         self.all().map(|(_, _, p)| p.handed - p.settled).sum()
+    }
+
+    /// Replays past the last commit take a quarter of the room for such at most: a group that may not commit must not stop
+    /// the live records.
+    fn waits_for_commits(&mut self, max_uncommitted: usize) -> bool {
+        let limit = i64::try_from(max_uncommitted / 4).unwrap_or(i64::MAX);
+        let uncommitted: i64 = self.all().map(|(_, _, p)| p.uncommitted()).sum();
+        let waits = uncommitted >= limit.max(1);
+        if waits && self.told.insert(UNCOMMITTED.to_owned()) {
+            tracing::warn!(
+                uncommitted,
+                group = self.settings.group,
+                "{UNCOMMITTED}; live records go on. This principal needs Read on the group and on the side topics"
+            );
+        }
+        waits
     }
 
     fn pause(&mut self, pause: bool) {
@@ -283,13 +310,17 @@ impl Side {
         while let Some(said) = self.reader.as_ref().and_then(|r| r.0.context().next()) {
             match said {
                 Said::Committed { list, .. } => {
-                    let mut seats = Vec::new();
+                    let (mut seats, mut is_acknowledged) = (Vec::new(), false);
                     for (topic, partition, next) in list {
                         if let Some(place) = self.get_mut(&topic, partition) {
                             place.committed = Some(next);
                             place.asked = None;
+                            is_acknowledged = true;
                             seats.push((place.seat, next));
                         }
+                    }
+                    if is_acknowledged {
+                        self.told.remove(UNCOMMITTED);
                     }
                     notices.push(Notice::Committed(seats));
                 }
@@ -392,3 +423,6 @@ impl Poller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -310,6 +310,7 @@ impl Side {
                 seat: seat.seat,
                 topic: Arc::clone(topic),
                 leaving: Leaving::No,
+                start: seat.start,
                 next: seat.start,
                 handed: seat.start,
                 settled: seat.start,
