@@ -144,8 +144,12 @@ impl Poller {
         }
         // The desk knows the seats before the first record can arrive.
         let _ = self.lines.notices.send(Notice::Assigned(seats.clone()));
-        side.read_from(&topic, &seats)?;
-        Ok(true)
+        let read = side.read_from(&topic, &seats);
+        if read.is_err() {
+            // What is not read must not look as if it were: it is taken up again.
+            self.lose_sides(seats.iter().map(|seat| seat.seat).collect());
+        }
+        read.map(|()| true)
     }
 }
 
@@ -349,5 +353,32 @@ impl Side {
         );
         self.look_at = Instant::now();
         self.seats_of(topic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seats_of_a_failed_start_can_be_forgotten() {
+        let settings = super::super::tests::settings();
+        let side_settings = settings.side.clone().expect("a side");
+        let mut side = Side::new(side_settings, &settings);
+        let seat = |number: u64, partition, start| NewSeat {
+            seat: Seat(number),
+            topic: "side".into(),
+            partition,
+            side: None,
+            committed: None,
+            start,
+            log_end: 0,
+        };
+        // No offset is below 0: the second one fails when the first was noted.
+        let seats = [seat(1, 0, 0), seat(2, 1, -9)];
+        side.read_from(&Arc::from("side"), &seats)
+            .expect_err("no valid offset");
+        side.forget(&[Seat(1), Seat(2)]);
+        assert!(side.topics().is_empty());
     }
 }
