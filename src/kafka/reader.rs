@@ -4,26 +4,27 @@
 //! none is made on the async runtime. librdkafka wants a group's name all the same, and asks who coordinates it; give one
 //! that the principal may read, as the stream's.
 
+mod fault;
+mod listener;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::client::{ClientContext, OAuthToken};
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
-use thiserror::Error;
 
-use super::client::{self, KafkaClient, Trouble, code_of};
+use super::client::{KafkaClient, Trouble, code_of};
 use super::consumer::record_of;
-use super::token;
 use crate::record::{Origin, Record};
+pub use fault::ReadError;
+use fault::failed;
+use listener::Listener;
 
 /// For one answer of the broker.
 const ASK: Duration = Duration::from_secs(10);
@@ -32,106 +33,12 @@ const SILENCE: Duration = Duration::from_secs(20);
 /// So long librdkafka is listened to when something has failed.
 const HEAR: Duration = Duration::from_millis(200);
 
-/// Why something could not be read.
-#[derive(Debug, Error)]
-pub enum ReadError {
-    /// No such topic.
-    #[error("topic {0} does not exist")]
-    NoTopic(String),
-    /// No such partition.
-    #[error("topic {topic} has no partition {partition}: it has {count}, counted from 0")]
-    NoPartition {
-        /// The topic.
-        topic: String,
-        /// Which was asked for.
-        partition: i32,
-        /// How many there are.
-        count: usize,
-    },
-    /// The log begins behind it.
-    #[error("record {origin} is no longer in the log: the partition begins at offset {first}")]
-    Gone {
-        /// Which was asked for.
-        origin: Origin,
-        /// The oldest offset.
-        first: i64,
-    },
-    /// The log ends before it.
-    #[error("record {origin} is not there yet: the partition ends before offset {end}")]
-    NotYet {
-        /// Which was asked for.
-        origin: Origin,
-        /// The offset of the next record to come.
-        end: i64,
-    },
-    /// There is no record with this offset.
-    #[error(
-        "there is no record {0}: it was compacted away, is not committed, or a marker of a transaction has this offset"
-    )]
-    Hole(Origin),
-    /// Kafka does not answer, or says no.
-    #[error("{doing}: {hint}")]
-    Kafka {
-        /// What was to be done.
-        doing: String,
-        /// What librdkafka said, or what it had said before it fell silent.
-        hint: String,
-        /// Whose fault it is.
-        trouble: Trouble,
-        /// librdkafka's error.
-        source: Box<KafkaError>,
-    },
-}
-
-impl ReadError {
-    /// Whose fault it is, when it is Kafka's or the way there.
-    #[must_use]
-    pub fn trouble(&self) -> Option<Trouble> {
-        match self {
-            Self::Kafka { trouble, .. } => Some(*trouble),
-            _ => None,
-        }
-    }
-}
-
 /// Where a partition's log begins, and the offset that its next record gets.
 pub type Bounds = Range<i64>;
 
-struct ReaderContext {
-    token_file: Option<PathBuf>,
-    /// The last global error: why nothing comes in.
-    said: Mutex<Option<(Trouble, String)>>,
-}
-
-impl ClientContext for ReaderContext {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
-
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        client::log_line(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        let trouble = code_of(&error).map_or(Trouble::Other, Trouble::of);
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        // "All brokers are down" comes last and says least.
-        if said.is_none() || trouble.is_set_up() {
-            *said = Some((trouble, reason.to_owned()));
-        }
-    }
-
-    fn generate_oauth_token(
-        &self,
-        _configuration: Option<&str>,
-    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        Ok(token::read(self.token_file.as_deref())?)
-    }
-}
-
-impl ConsumerContext for ReaderContext {}
-
 /// Reads records by where they are.
 pub struct Reader {
-    consumer: BaseConsumer<ReaderContext>,
+    consumer: BaseConsumer<Listener>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -153,12 +60,8 @@ impl Reader {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
             .set("enable.partition.eof", "true");
-        let context = ReaderContext {
-            token_file: kafka.token_file(),
-            said: Mutex::default(),
-        };
-        let made = config.create_with_context(context);
-        let consumer: BaseConsumer<ReaderContext> =
+        let made = config.create_with_context(Listener::new(kafka.token_file()));
+        let consumer: BaseConsumer<Listener> =
             made.map_err(|source| failed("the Kafka client cannot be made", None, source))?;
         // Questions come before the first poll, so no callback can bring the token in time.
         kafka
@@ -478,9 +381,7 @@ impl Reader {
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             let _ = self.consumer.poll(left);
         }
-        let said = self.consumer.context().said.lock();
-        let said = said.unwrap_or_else(PoisonError::into_inner).clone();
-        failed(&doing, said, source)
+        failed(&doing, self.consumer.context().said(), source)
     }
 }
 
@@ -503,19 +404,4 @@ pub fn remember(
     consumer
         .commit(&list, CommitMode::Sync)
         .map_err(|source| failed(&doing(), None, source))
-}
-
-/// A broker that cannot be reached is an effect more often than a cause: what librdkafka said before tells more.
-fn failed(doing: &str, said: Option<(Trouble, String)>, source: KafkaError) -> ReadError {
-    let own = code_of(&source).map_or(Trouble::Other, Trouble::of);
-    let (trouble, hint) = match said {
-        Some((trouble, reason)) if !own.is_set_up() => (trouble, reason),
-        _ => (own, source.to_string()),
-    };
-    ReadError::Kafka {
-        doing: doing.to_owned(),
-        hint,
-        trouble,
-        source: Box::new(source),
-    }
 }
