@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{ConnectInfo, FromRequest as _, Path, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +19,8 @@ use crate::pipeline::{Act, ActError, Blocking, RewindTo, SkipEnd, Valve};
 
 /// Longest reason of a hold, in characters.
 const MAX_REASON: usize = 200;
+/// So long a body may take to come.
+const BODY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -63,10 +66,10 @@ pub(super) async fn act(
     State(view): State<Arc<AdminView>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     Path((id, act)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Response {
-    if let Err(denied) = view.token.check(&headers) {
+    // Nothing of a body is read for somebody who may not act.
+    if let Err(denied) = view.token.check(request.headers()) {
         tracing::warn!(%remote, ?denied, "an operator's act was denied");
         return deny(denied);
     }
@@ -76,6 +79,13 @@ pub(super) async fn act(
     let valve = view.streams.iter().map(|stream| &stream.valve);
     let Some(valve) = valve.into_iter().find(|valve| valve.stream() == id) else {
         return refuse(StatusCode::NOT_FOUND, format!("there is no stream {id:?}"));
+    };
+    let body = match body_of(request, BODY).await {
+        Ok(body) => body,
+        Err(Refused(status, why)) => {
+            tracing::warn!(%remote, stream = id, act = act.as_str(), why, "an operator's act was not done");
+            return refuse(status, why);
+        }
     };
     match carry_out(act, valve, &body).await {
         Ok(Done(status, mut answer)) => {
@@ -183,6 +193,17 @@ fn skipped(set: &Blocking, end: SkipEnd) -> Answer {
     }
 }
 
+/// The whole body, within [`super::MAX_BODY`] and this time.
+async fn body_of(request: Request, within: Duration) -> Result<Bytes, Refused> {
+    match tokio::time::timeout(within, Bytes::from_request(request, &())).await {
+        Ok(body) => body.map_err(|error| Refused(error.status(), error.body_text())),
+        Err(_) => {
+            let why = format!("the body did not come within {within:?}");
+            Err(Refused(StatusCode::REQUEST_TIMEOUT, why))
+        }
+    }
+}
+
 /// What the operator asked for; nothing is the same as `{}`.
 fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refused> {
     if body.is_empty() {
@@ -220,3 +241,6 @@ fn deny(denied: Denied) -> Response {
     }
     answer
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Who may not act, and what cannot be done: clear answers, with a status and an exit code that fit.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use crate::support::bridge::Bridge;
 use crate::support::broker::brokers;
 use crate::support::one_stream::OneStream;
@@ -97,6 +99,29 @@ async fn the_wrong_token_and_what_is_not_there_are_told_apart() {
     let log = bridge.log_text();
     assert!(log.contains("an operator's act was denied"), "{log}");
     assert!(!log.contains("correct-horse"), "no token in the log");
+}
+
+#[tokio::test]
+async fn without_the_token_no_body_is_waited_for() {
+    let broker = &brokers()[0];
+    let mut one = OneStream::on(broker, 1).await;
+    Operator::of(&mut one.configuration);
+    let mut bridge = one.start().await;
+    for (path, bearer, wanted) in [
+        ("/streams/okta/hold", "wrong", "HTTP/1.1 401"),
+        ("/streams/nobody/hold", TOKEN, "HTTP/1.1 404"),
+    ] {
+        let mut client = tokio::net::TcpStream::connect(bridge.admin).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bearer}\r\nContent-Length: 9\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        // The body's own time-out is 408.
+        let mut status = [0; 12];
+        client.read_exact(&mut status).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&status), wanted);
+    }
+    bridge.drain().await;
 }
 
 #[tokio::test]
