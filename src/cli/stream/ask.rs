@@ -53,9 +53,14 @@ impl FromStr for Address {
     }
 }
 
+/// Without user and password, which a URL may bring.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str().trim_end_matches('/'))
+        let mut url = self.0.clone();
+        // Refused only for a URL without a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        f.write_str(url.as_str().trim_end_matches('/'))
     }
 }
 
@@ -211,5 +216,19 @@ fn understand(status: u16, text: &str) -> Result<Value, Refused> {
             );
             Err(Refused::Status(status, why))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_password() {
+        let shown = |text: &str| text.parse::<Address>().map(|at| at.to_string());
+        let with = shown("http://user:secret@bridge.example.com:9090/");
+        assert_eq!(with.as_deref(), Ok("http://bridge.example.com:9090"));
+        let with = shown("user:secret@bridge.example.com:9090/behind");
+        assert_eq!(with.as_deref(), Ok("http://bridge.example.com:9090/behind"));
     }
 }
