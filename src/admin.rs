@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::{StreamStatus, Valve};
 use crate::signing::{KeyRing, Signer};
 
+pub use acts::Acts;
 pub use token::Token;
 
 /// Longest body of an act, in bytes.
@@ -56,6 +57,8 @@ pub struct AdminView {
     pub token: Arc<Token>,
     /// Several processes share the state, and with it an operator's hold.
     pub shared_state: bool,
+    /// The acts that are under way.
+    pub acts: Acts,
 }
 
 /// The routes of the operators' port.

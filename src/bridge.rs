@@ -146,6 +146,7 @@ impl Bridge {
             config_hash: config.hash.to_string(),
             token: Arc::clone(&token),
             shared_state: matches!(config.state, StateConfig::Redis(_)),
+            acts: admin::Acts::default(),
         });
         let servers_end = tokio_util::sync::CancellationToken::new();
         let mut servers = JoinSet::new();

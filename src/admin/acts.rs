@@ -1,7 +1,7 @@
 //! `POST /streams/{id}/{act}`: what an operator may do, behind the token. JSON in, JSON out; each act is logged and counted.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -12,6 +12,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use super::AdminView;
 use super::token::Denied;
@@ -21,6 +23,8 @@ use crate::pipeline::{Act, ActError, Blocking, RewindTo, SkipEnd, Valve};
 const MAX_REASON: usize = 200;
 /// So long a body may take to come.
 const BODY: Duration = Duration::from_secs(10);
+/// So many acts may be under way at once.
+const MAX_ACTS: usize = 64;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -87,74 +91,164 @@ pub(super) async fn act(
             return refuse(status, why);
         }
     };
-    match carry_out(act, valve, &body).await {
-        Ok(Done(status, mut answer)) => {
-            if answer["dry_run"] != json!(true) {
-                valve.count(act);
-            }
-            tracing::warn!(%remote, stream = id, act = act.as_str(), %answer, "an operator acted");
+    let asked = match Asked::read(act, &body) {
+        Ok(asked) => asked,
+        Err(Refused(status, why)) => {
+            // What somebody typed by mistake is not for the log.
+            tracing::warn!(%remote, stream = id, act = act.as_str(), "an operator's act was not understood");
+            return refuse(status, why);
+        }
+    };
+    let doing = finish(asked, valve.clone(), remote);
+    match view.acts.carry(doing).await {
+        Some(Ok(Done(status, mut answer))) => {
             answer["stream"] = json!(id);
             answer["held"] = json!(valve.held());
             answer["shared_state"] = json!(view.shared_state);
             (status, Json(answer)).into_response()
         }
-        Err(Refused(status, why)) => {
-            tracing::warn!(%remote, stream = id, act = act.as_str(), why, "an operator's act was not done");
-            refuse(status, why)
+        Some(Err(Refused(status, why))) => refuse(status, why),
+        None => refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many acts are under way, or the process ends",
+        ),
+    }
+}
+
+/// The acts that are under way. None ends because whoever asked for it has hung up.
+#[derive(Debug, Default)]
+pub struct Acts(Mutex<JoinSet<()>>);
+
+impl Acts {
+    /// Carries an act out, whether or not somebody waits for its answer. [`None`]: [`MAX_ACTS`] are under way, or the
+    /// process ends.
+    async fn carry<T: Send + 'static>(
+        &self,
+        act: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (tell, told) = oneshot::channel();
+        {
+            let mut acts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            while acts.try_join_next().is_some() {}
+            if acts.len() >= MAX_ACTS {
+                return None;
+            }
+            acts.spawn(async move {
+                // Who asked may have gone.
+                let _ = tell.send(act.await);
+            });
+        }
+        told.await.ok()
+    }
+}
+
+/// One act, from its first log line to its last.
+async fn finish(asked: Asked, valve: Valve, remote: SocketAddr) -> Answer {
+    let (act, stream) = (asked.act(), valve.stream().to_owned());
+    let name = act.as_str();
+    tracing::warn!(%remote, stream, act = name, "an operator asks for an act");
+    match asked.carry_out(&valve).await {
+        Ok(Ok(Done(status, answer))) => {
+            if answer["dry_run"] != json!(true) {
+                valve.count(act);
+            }
+            tracing::warn!(%remote, stream, act = name, %answer, "an operator acted");
+            Ok(Done(status, answer))
+        }
+        Ok(Err(Refused(status, why))) => {
+            tracing::warn!(%remote, stream, act = name, why, "an operator's act was not done");
+            Err(Refused(status, why))
+        }
+        Err(error) if error.is_in_force() => {
+            valve.count(act);
+            let why = error.to_string();
+            tracing::warn!(%remote, stream, act = name, why, "an operator acted, but it may not last");
+            Err(error.into())
+        }
+        Err(error) => {
+            let why = error.to_string();
+            tracing::warn!(%remote, stream, act = name, why, "an operator's act was not done");
+            Err(error.into())
         }
     }
 }
 
-async fn carry_out(act: Act, valve: &Valve, body: &[u8]) -> Answer {
-    match act {
-        Act::Hold => {
-            let Hold { reason } = read(body)?;
-            let reason = reason.as_deref().unwrap_or("an operator said so");
-            if reason.chars().count() > MAX_REASON || reason.contains(char::is_control) {
-                let why = format!("a reason is one line of at most {MAX_REASON} characters");
-                return Err(Refused(StatusCode::BAD_REQUEST, why));
-            }
-            valve.hold(reason).await?;
-            Ok(Done(StatusCode::OK, json!({})))
-        }
-        Act::Resume => {
-            let Resume {} = read(body)?;
-            valve.resume().await?;
-            Ok(Done(StatusCode::OK, json!({})))
-        }
-        Act::Skip => {
-            let Skip { jti } = read(body)?;
-            let (set, end) = valve.skip(jti).await?;
-            skipped(&set, end)
-        }
-        Act::Rewind => {
-            let wanted: Rewind = read(body)?;
-            let dry_run = wanted.dry_run;
-            let to = match (wanted.to, wanted.since_ms) {
-                (
-                    Some(Place {
-                        topic,
-                        partition,
-                        offset,
-                    }),
-                    None,
-                ) => RewindTo::Place {
-                    topic,
-                    partition,
-                    offset,
-                },
-                (None, Some(ms)) => RewindTo::Since(ms),
-                _ => {
-                    let why = "give either `to` or `since_ms`".to_owned();
+/// What an operator asks for.
+enum Asked {
+    /// For this reason.
+    Hold(String),
+    Resume,
+    /// That with this jti.
+    Skip(Option<String>),
+    Rewind {
+        to: RewindTo,
+        dry_run: bool,
+    },
+}
+
+impl Asked {
+    fn read(act: Act, body: &[u8]) -> Result<Self, Refused> {
+        match act {
+            Act::Hold => {
+                let Hold { reason } = read(body)?;
+                let reason = reason.unwrap_or_else(|| "an operator said so".to_owned());
+                if reason.chars().count() > MAX_REASON || reason.contains(char::is_control) {
+                    let why = format!("a reason is one line of at most {MAX_REASON} characters");
                     return Err(Refused(StatusCode::BAD_REQUEST, why));
                 }
-            };
-            let rewound = valve.rewind(to, dry_run).await?;
-            Ok(Done(
-                StatusCode::OK,
-                json!({"dry_run": dry_run, "rewound": rewound}),
-            ))
+                Ok(Self::Hold(reason))
+            }
+            Act::Resume => read(body).map(|Resume {}| Self::Resume),
+            Act::Skip => read(body).map(|Skip { jti }| Self::Skip(jti)),
+            Act::Rewind => {
+                let wanted: Rewind = read(body)?;
+                let dry_run = wanted.dry_run;
+                let to = match (wanted.to, wanted.since_ms) {
+                    (Some(place), None) => RewindTo::Place {
+                        topic: place.topic,
+                        partition: place.partition,
+                        offset: place.offset,
+                    },
+                    (None, Some(ms)) => RewindTo::Since(ms),
+                    _ => {
+                        let why = "give either `to` or `since_ms`".to_owned();
+                        return Err(Refused(StatusCode::BAD_REQUEST, why));
+                    }
+                };
+                Ok(Self::Rewind { to, dry_run })
+            }
         }
+    }
+
+    fn act(&self) -> Act {
+        match self {
+            Self::Hold(_) => Act::Hold,
+            Self::Resume => Act::Resume,
+            Self::Skip(_) => Act::Skip,
+            Self::Rewind { .. } => Act::Rewind,
+        }
+    }
+
+    async fn carry_out(self, valve: &Valve) -> Result<Answer, ActError> {
+        let answer = match self {
+            Self::Hold(reason) => {
+                valve.hold(&reason).await?;
+                json!({})
+            }
+            Self::Resume => {
+                valve.resume().await?;
+                json!({})
+            }
+            Self::Skip(jti) => {
+                let (set, end) = valve.skip(jti).await?;
+                return Ok(skipped(&set, end));
+            }
+            Self::Rewind { to, dry_run } => {
+                let rewound = valve.rewind(to, dry_run).await?;
+                json!({"dry_run": dry_run, "rewound": rewound})
+            }
+        };
+        Ok(Ok(Done(StatusCode::OK, answer)))
     }
 }
 

@@ -106,6 +106,14 @@ pub enum ActError {
     Ending,
 }
 
+impl ActError {
+    /// What was asked for is in force all the same.
+    #[must_use]
+    pub fn is_in_force(&self) -> bool {
+        matches!(self, Self::NotDurable(_) | Self::NotCommitted)
+    }
+}
+
 /// What operators want of a desk.
 #[derive(Debug)]
 pub enum Wish {
