@@ -260,7 +260,7 @@ impl From<ActError> for Refused {
             | ActError::Kafka(_)
             | ActError::State(_)
             | ActError::NotCommitted => StatusCode::SERVICE_UNAVAILABLE,
-            ActError::NothingWaits | ActError::UnknownJti(_) | ActError::NotHere => {
+            ActError::NothingWaits | ActError::UnknownJti | ActError::NotHere => {
                 StatusCode::NOT_FOUND
             }
             ActError::NotHeld | ActError::NotRewound(_) => StatusCode::CONFLICT,

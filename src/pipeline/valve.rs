@@ -68,11 +68,11 @@ pub enum ActError {
     /// There is nothing to skip.
     #[error("nothing waits for an outcome here")]
     NothingWaits,
-    /// No SET without an outcome has this jti.
+    /// No SET without an outcome has this jti. What was typed stays out of logs: it may be anything.
     #[error(
-        "no SET with the jti {0} waits for an outcome here: it has one, or its record was not read yet"
+        "no SET with this jti waits for an outcome here: it has one, or its record was not read yet"
     )]
-    UnknownJti(String),
+    UnknownJti,
     /// A rewind wants a held stream.
     #[error("a stream is rewound while an operator holds it: `setbridge stream hold` first")]
     NotHeld,

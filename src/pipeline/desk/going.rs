@@ -80,9 +80,10 @@ impl Desk {
             Some((draft.id, draft.source.seat, shown))
         });
         let Some((id, seat, set)) = found else {
-            return Err(jti.map_or(ActError::NothingWaits, |jti| {
-                ActError::UnknownJti(jti.to_owned())
-            }));
+            return Err(match jti {
+                Some(_) => ActError::UnknownJti,
+                None => ActError::NothingWaits,
+            });
         };
         let (tell, end) = oneshot::channel();
         let skipped = self.journeys_by_id.skipped.entry(id).or_insert(Skipped {

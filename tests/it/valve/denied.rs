@@ -61,6 +61,13 @@ async fn the_wrong_token_and_what_is_not_there_are_told_apart() {
         ("/streams/okta/explode", Some(TOKEN), "", 404),
         (path, Some(TOKEN), "{", 400),
         (path, Some(TOKEN), r#"{"raeson": "x"}"#, 400),
+        (path, Some(TOKEN), r#"{"secret-word": 1}"#, 400),
+        (
+            "/streams/okta/skip",
+            Some(TOKEN),
+            r#"{"jti": "secret-word"}"#,
+            404,
+        ),
         (path, Some(TOKEN), "{\"reason\": \"two\\nlines\"}", 400),
     ];
     for (path, bearer, body, wanted) in cases {
@@ -99,6 +106,8 @@ async fn the_wrong_token_and_what_is_not_there_are_told_apart() {
     let log = bridge.log_text();
     assert!(log.contains("an operator's act was denied"), "{log}");
     assert!(!log.contains("correct-horse"), "no token in the log");
+    assert!(!log.contains("secret-word"), "nothing mistyped: {log}");
+    assert!(log.contains("an operator asks for an act"), "{log}");
 }
 
 #[tokio::test]
