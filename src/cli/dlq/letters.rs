@@ -36,7 +36,8 @@ pub(super) struct Scan {
     pub(super) others: usize,
     /// Topics that are there.
     pub(super) topics: usize,
-    /// By partition: the offsets that were not replayed, and where the log ends.
+    /// By partition of which a record was read: the offsets that were not replayed, and the offset behind the last
+    /// record that was read. Not the log's end: what was not read, for whatever reason, was not replayed.
     pub(super) pending: BTreeMap<(String, i32), (BTreeSet<i64>, i64)>,
 }
 
@@ -160,18 +161,10 @@ pub(super) fn scan(
 ) -> Result<Scan, ReadError> {
     let mut scan = Scan::default();
     for topic in at.letter_topics() {
-        let Some(partitions) = if_there(at.reader.partitions(&topic))? else {
-            continue;
-        };
-        for partition in partitions {
-            let end = at.reader.bounds(&topic, partition)?.end;
-            let place = (topic.clone(), partition);
-            scan.pending.insert(place, (BTreeSet::new(), end));
-        }
-        scan.topics += 1;
-        read_all(&at.reader, &topic, |record| {
+        let there = read_all(&at.reader, &topic, |record| {
             scan.see(at, replayed, before, &record);
         })?;
+        scan.topics += usize::from(there);
     }
     scan.found.sort_by(|a, b| order(a).cmp(&order(b)));
     scan.beyond = scan.found.len().saturating_sub(limit);
@@ -195,6 +188,7 @@ fn order(found: &Found) -> impl Ord {
 impl Scan {
     fn see(&mut self, at: &At<'_>, replayed: &Replayed, before: Before, record: &Record) {
         let place = &record.origin;
+        self.was_read(place);
         let letter = match DeadLetter::parse(&record.headers) {
             Ok(letter) => letter,
             Err(fault) => {
@@ -231,6 +225,12 @@ impl Scan {
         });
     }
 
+    fn was_read(&mut self, place: &Origin) {
+        let partition = (place.topic.to_string(), place.partition);
+        let (_, end) = self.pending.entry(partition).or_default();
+        *end = place.offset.saturating_add(1);
+    }
+
     /// These were replayed now.
     pub(super) fn done(&mut self, place: &Origin) {
         let partition = (place.topic.to_string(), place.partition);
@@ -239,7 +239,7 @@ impl Scan {
         }
     }
 
-    /// By partition, the offset below which everything was replayed.
+    /// By partition, the offset below which everything was read and replayed.
     pub(super) fn prefix(&self) -> BTreeMap<(String, i32), i64> {
         let first =
             |(pending, end): &(BTreeSet<i64>, i64)| pending.first().copied().unwrap_or(*end);

@@ -69,3 +69,14 @@ fn the_prefix_ends_before_the_first_that_was_not_replayed() {
     scan.done(&at(9));
     assert_eq!(prefix(&scan), Some(12));
 }
+
+#[test]
+fn the_prefix_ends_behind_the_last_record_that_was_read() {
+    let mut scan = Scan::default();
+    assert!(scan.prefix().is_empty(), "nothing was read");
+    for offset in [3, 4, 7] {
+        scan.was_read(&at(offset));
+    }
+    // The log may go on to 12: nobody has seen that.
+    assert_eq!(scan.prefix().into_values().next(), Some(8));
+}
