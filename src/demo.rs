@@ -299,6 +299,7 @@ async fn broker(
             partitions: Some(PARTITIONS),
             like: String::new(),
             replication: None,
+            kept_like: None,
         };
         topics::ensure(KafkaClient::new(bootstrap, "setbridge-demo", []), wanted).await?;
         return Ok((None, bootstrap.to_owned(), topic));

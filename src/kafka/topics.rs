@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -14,6 +16,10 @@ use crate::ffi::{self, Doing};
 use super::client::{KafkaClient, Trouble, code_of};
 
 const ASK: Duration = Duration::from_secs(10);
+/// The property of a topic that says for how long its records are kept, in ms.
+const RETENTION: &str = "retention.ms";
+/// For ever.
+const FOR_EVER: &str = "-1";
 
 /// A topic that is to be there.
 #[derive(Debug, Clone)]
@@ -28,6 +34,9 @@ pub struct Wanted {
     pub like: String,
     /// With how many replicas; [`None`]: the broker's default.
     pub replication: Option<i32>,
+    /// The topic whose records are kept as long; [`None`]: the broker's default. When that topic's retention cannot be
+    /// read, records are kept for ever.
+    pub kept_like: Option<String>,
 }
 
 /// Why a topic is not there.
@@ -126,19 +135,13 @@ pub async fn ensure(client: KafkaClient, wanted: Wanted) -> Result<(), TopicErro
         Found::Absent(_) if !wanted.create => Err(TopicError::Missing(wanted.name)),
         Found::Absent(like) => {
             let like = like.and_then(|count| i32::try_from(count).ok());
-            let count = wanted.partitions.or(like).unwrap_or(1);
-            make(
-                &client,
-                &wanted.name,
-                count,
-                wanted.replication.unwrap_or(-1),
-            )
-            .await
+            make(&client, &wanted, wanted.partitions.or(like).unwrap_or(1)).await
         }
     }
 }
 
-/// Makes sure that the topic is there, that it has so many partitions at least, and that we may write to it.
+/// Makes sure that the topic is there, that it has so many partitions at least, and that we may write to it. The others:
+/// see [`Wanted`].
 ///
 /// # Errors
 /// See [`TopicError`].
@@ -147,8 +150,10 @@ pub async fn ensure_partitions(
     name: &str,
     count: i32,
     replication: Option<i32>,
+    kept_like: Option<String>,
 ) -> Result<(), TopicError> {
     let wanted = Wanted {
+        kept_like,
         name: name.to_owned(),
         create: true,
         partitions: Some(count),
@@ -189,12 +194,8 @@ async fn grow(client: &KafkaClient, name: &str, count: usize) -> Result<(), Topi
     }
 }
 
-async fn make(
-    client: &KafkaClient,
-    name: &str,
-    partitions: i32,
-    replication: i32,
-) -> Result<(), TopicError> {
+async fn make(client: &KafkaClient, wanted: &Wanted, partitions: i32) -> Result<(), TopicError> {
+    let name = wanted.name.as_str();
     let admin: AdminClient<DefaultClientContext> = client
         .config()
         .create()
@@ -202,7 +203,15 @@ async fn make(
     client
         .authenticate(admin.inner())
         .map_err(|error| refused(name, error))?;
-    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+    let retention = match &wanted.kept_like {
+        Some(like) => Some(retention(&admin, like).await),
+        None => None,
+    };
+    let replication = TopicReplication::Fixed(wanted.replication.unwrap_or(-1));
+    let mut topic = NewTopic::new(name, partitions, replication);
+    if let Some(ms) = &retention {
+        topic = topic.set(RETENTION, ms);
+    }
     let options = AdminOptions::new()
         .operation_timeout(Some(ASK))
         .request_timeout(Some(ASK));
@@ -218,4 +227,14 @@ async fn make(
         Err(error) if code_of(&error) == Some(Code::UnsupportedFeature) => Ok(()),
         Err(error) => Err(refused(name, error)),
     }
+}
+
+/// How long a topic keeps its records, in ms as the broker writes it; for ever, when it does not tell.
+async fn retention(admin: &AdminClient<DefaultClientContext>, topic: &str) -> String {
+    let options = AdminOptions::new().request_timeout(Some(ASK));
+    let asked = [ResourceSpecifier::Topic(topic)];
+    let told = admin.describe_configs(&asked, &options).await;
+    let told = told.ok().and_then(|told| told.into_iter().next()?.ok());
+    let kept = told.and_then(|told| told.get(RETENTION)?.value.clone());
+    kept.unwrap_or_else(|| FOR_EVER.to_owned())
 }

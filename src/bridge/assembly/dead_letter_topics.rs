@@ -36,7 +36,7 @@ impl Prepare for DeadLetterTopics {
             let name = name.map_err(|error| error.to_string())?;
             for name in std::iter::once(name).chain(outcome) {
                 let like = source_topic.to_string();
-                let wanted = topics::Wanted { name: name.clone(), create, partitions, like, replication };
+                let wanted = topics::Wanted { name: name.clone(), create, partitions, like, replication, kept_like: None };
                 topics::ensure(client.clone(), wanted).await.map_err(|error| {
                     format!(
                         "{}; the stream is held until it is there. To make it: kafka-topics.sh --bootstrap-server … \

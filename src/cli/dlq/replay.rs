@@ -241,12 +241,16 @@ impl<'a> Work<'a> {
         };
         let replication = self.at.stream.dead_letter.replication_factor;
         let replication = replication.and_then(|n| i32::try_from(n.get()).ok());
-        let ensure = |name: &str, count: i32| {
-            let ensured = topics::ensure_partitions(self.client.clone(), name, count, replication);
+        // A replay that waits is kept as long as the letter: it expires only when that does.
+        let letters = self.at.stream.dead_letter.topic.name_for(source).ok();
+        let letters = letters.map(|name| name.as_str().to_owned());
+        let ensure = |name: &str, count: i32, kept_like: Option<String>| {
+            let client = self.client.clone();
+            let ensured = topics::ensure_partitions(client, name, count, replication, kept_like);
             self.runtime.block_on(ensured).map_err(Stop::Topic)
         };
-        ensure(topics.outcomes.as_str(), 1)?;
-        ensure(topics.side.as_str(), count)?;
+        ensure(topics.outcomes.as_str(), 1, None)?;
+        ensure(topics.side.as_str(), count, letters)?;
         self.ready.insert(source.to_owned(), (topics, count));
         Ok(())
     }

@@ -37,11 +37,14 @@ fn mapping(levels: &[&str]) -> Value {
     }]})
 }
 
+/// How long the dead-letter topic keeps records, in ms.
+const KEPT: &str = "1234567890";
+
 /// A stream whose dead-letter topic takes no large records.
 async fn stream() -> Option<OneStream> {
     let one = plain_stream().await?;
     let letters = format!("{}.okta.dlq", one.topic);
-    let small = [("max.message.bytes", "3000")];
+    let small = [("max.message.bytes", "3000"), ("retention.ms", KEPT)];
     one.wire.create_topic(&letters, 1, &small).await;
     Some(one)
 }
@@ -290,6 +293,10 @@ async fn one_that_fails_again_is_a_new_dead_letter() {
         refused.map(of).collect::<Vec<_>>()
     };
     assert_eq!(attempts(one.dead_letters().await), ["1", "2"]);
+    // What waits to be replayed expires no sooner than the letter.
+    let side = format!("{}.okta.replay", one.topic);
+    let kept = one.wire.setting(&side, "retention.ms").await;
+    assert_eq!(kept.as_deref(), Some(KEPT));
     // It is another letter, so it can be replayed without --again.
     one.org.recover();
     let ran = command(&one.configuration, &replay).await;

@@ -67,6 +67,15 @@ impl Wire {
         }
     }
 
+    /// The value of one topic setting.
+    pub(crate) async fn setting(&self, topic: &str, key: &str) -> Option<String> {
+        let asked = [ResourceSpecifier::Topic(topic)];
+        let told = admin(self).describe_configs(&asked, &options()).await;
+        let told = told.expect("an answer to DescribeConfigs").remove(0);
+        let told = told.unwrap_or_else(|e| panic!("settings of {topic}: {e}"));
+        told.get(key)?.value.clone()
+    }
+
     /// Deletes the records of one partition before `offset`, as retention would.
     pub(crate) async fn delete_records(&self, topic: &str, partition: i32, offset: i64) {
         let mut before = TopicPartitionList::new();
