@@ -15,7 +15,7 @@ pub(super) struct Held {
     pub(super) marks_epoch: i64,
     /// The same for levels.
     pub(super) levels_epoch: i64,
-    /// The progress that the server acknowledged.
+    /// The progress that the server acknowledged since the assignment.
     pub(super) settled: Option<i64>,
 }
 
@@ -53,7 +53,7 @@ impl Places {
         let held = Held {
             marks_epoch: tenure.marks_epoch,
             levels_epoch: tenure.levels_epoch,
-            settled: tenure.next_offset,
+            settled: None,
         };
         self.0.insert(Arc::clone(place), held);
     }

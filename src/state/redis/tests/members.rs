@@ -98,6 +98,38 @@ fn two_that_are_assigned_a_partition_at_once_agree() {
     });
 }
 
+/// A member that was stopped wakes after its partition moved and the Redis was restarted: nothing is lost, so it must not
+/// take the new owner for itself before a loss.
+#[test]
+fn a_zombie_that_finds_a_restarted_server_fences_nobody() {
+    let mut server = RedisServer::start(&[]);
+    let settings = impatient(&server);
+    let (zombie, owner) = (open(&settings), open(&settings));
+    run(async {
+        let (zombie, owner) = (zombie.stream("s"), owner.stream("s"));
+        zombie.assigned("t", 0, Some(0), 100).await.expect("known");
+        drop(zombie.remember(&accepted("a", 1, 8, Level::High)));
+        zombie.progress("t", 0, 9).await.expect("durable");
+        // Not all of that was committed when the group gave the partition to somebody else.
+        let found = owner.assigned("t", 0, Some(5), 100).await;
+        assert_eq!(found.expect("known"), Handover::Continued);
+        server.kill();
+        server.start_again();
+        // Both find another run of the server; the zombie first.
+        for state in [&zombie, &owner] {
+            while state.look_up(&question("a", 1)).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        drop(owner.remember(&accepted("b", 1, 9, Level::Low)));
+        owner.progress("t", 0, 10).await.expect("durable");
+        let facts = owner.look_up(&question("b", 1)).await.expect("facts");
+        assert_eq!((facts.level, facts.mark), (Some(Level::Low), Some(at(9))));
+        let found = owner.assigned("t", 0, Some(10), 100).await;
+        assert_eq!(found.expect("known"), Handover::Continued);
+    });
+}
+
 /// Only one member loses the Redis, forgets writes, and gives the partition up meanwhile.
 #[test]
 fn levels_of_a_partition_that_was_given_up_are_not_dropped() {
