@@ -264,7 +264,6 @@ impl Poller {
         }
         if let Some(asked) = self.asked_group {
             if asked.elapsed() > ASK {
-                // Seen twice under heavy load, never explained: a member that was not answered for a minute.
                 tracing::warn!(
                     partitions = self.all_places().count(),
                     rebalances = self.rebalances(),
