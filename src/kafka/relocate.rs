@@ -12,7 +12,7 @@ use crate::ffi::{self, TopicId};
 
 use super::consumer::{ASK, Poller};
 use super::context::Context;
-use super::events::Notice;
+use super::events::{Notice, Seat};
 use super::rebalance::PREPARE_AGAIN;
 use super::side::Side;
 use super::start::{self, StartAt};
@@ -210,18 +210,7 @@ impl Poller {
                 records,
             });
         }
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&topic, partition);
-        self.unassign(consumer, &list);
-        self.lose_with_its_side(seat, (&topic, partition));
-        self.forget(&list);
-        let start = start::Start {
-            offset: from,
-            committed: None,
-            log_end,
-            lost: 0,
-        };
-        self.seat_partitions(consumer, &[(topic.clone(), partition)], &[start]);
+        self.seat_again(consumer, seat, (&topic, partition), (from, log_end));
         // What was committed last is a place in the log as it was, and may be one in the log as it is.
         let mut begin = TopicPartitionList::new();
         let result = begin
@@ -230,6 +219,29 @@ impl Poller {
         if let Err(error) = result {
             tracing::warn!(%error, topic, partition, "where reading of the changed log begins was not committed");
         }
+    }
+
+    /// Gives the partition a new seat, from this offset on, as one of a log that nobody has worked on: its marks count no
+    /// longer.
+    pub(super) fn seat_again(
+        &mut self,
+        consumer: &BaseConsumer<Context>,
+        seat: Seat,
+        (topic, partition): (&str, i32),
+        (from, log_end): (i64, i64),
+    ) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        self.unassign(consumer, &list);
+        self.lose_with_its_side(seat, (topic, partition));
+        self.forget(&list);
+        let start = start::Start {
+            offset: from,
+            committed: None,
+            log_end,
+            lost: 0,
+        };
+        self.seat_partitions(consumer, &[(topic.to_owned(), partition)], &[start]);
     }
 
     /// Compares the topics' ids with those that they had when we last had partitions of them. A log that was made anew and is

@@ -7,7 +7,6 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::consumer::{ASK, Leaving, Poller};
 use super::context::Context;
 use super::events::{Notice, Seat};
-use super::start;
 
 impl Poller {
     /// Carries out what was ordered. Not during a rebalance: librdkafka would take our word for its answer.
@@ -48,19 +47,7 @@ impl Poller {
         (topic, partition): (&str, i32),
         (from, log_end): (i64, i64),
     ) {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(topic, partition);
-        self.unassign(consumer, &list);
-        self.lose_with_its_side(seat, (topic, partition));
-        self.forget(&list);
-        let start = start::Start {
-            offset: from,
-            // As for a log that nobody has worked on: its marks count no longer.
-            committed: None,
-            log_end,
-            lost: 0,
-        };
-        self.seat_partitions(consumer, &[(topic.to_owned(), partition)], &[start]);
+        self.seat_again(consumer, seat, (topic, partition), (from, log_end));
         let committed = commit(consumer, topic, partition, from).unwrap_or_else(|error| {
             tracing::warn!(%error, topic, partition, from, "where the rewound partition begins was not committed");
             false
