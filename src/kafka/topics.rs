@@ -173,19 +173,23 @@ pub async fn ensure_partitions(
     }
 }
 
-async fn grow(client: &KafkaClient, name: &str, count: usize) -> Result<(), TopicError> {
-    let admin: AdminClient<DefaultClientContext> = client
-        .config()
-        .create()
-        .map_err(|error| refused(name, error))?;
-    client
-        .authenticate(admin.inner())
-        .map_err(|error| refused(name, error))?;
-    let options = AdminOptions::new()
+/// A client that changes topics.
+fn admin(client: &KafkaClient) -> Result<AdminClient<DefaultClientContext>, KafkaError> {
+    let admin: AdminClient<DefaultClientContext> = client.config().create()?;
+    client.authenticate(admin.inner())?;
+    Ok(admin)
+}
+
+fn patience() -> AdminOptions {
+    AdminOptions::new()
         .operation_timeout(Some(ASK))
-        .request_timeout(Some(ASK));
+        .request_timeout(Some(ASK))
+}
+
+async fn grow(client: &KafkaClient, name: &str, count: usize) -> Result<(), TopicError> {
+    let admin = admin(client).map_err(|error| refused(name, error))?;
     let more = NewPartitions::new(name, count);
-    match admin.create_partitions([&more], &options).await {
+    match admin.create_partitions([&more], &patience()).await {
         Ok(results) => match results.into_iter().next() {
             None | Some(Ok(_)) => Ok(()),
             Some(Err((_, code))) => Err(refused(name, KafkaError::AdminOp(code))),
@@ -196,13 +200,7 @@ async fn grow(client: &KafkaClient, name: &str, count: usize) -> Result<(), Topi
 
 async fn make(client: &KafkaClient, wanted: &Wanted, partitions: i32) -> Result<(), TopicError> {
     let name = wanted.name.as_str();
-    let admin: AdminClient<DefaultClientContext> = client
-        .config()
-        .create()
-        .map_err(|error| refused(name, error))?;
-    client
-        .authenticate(admin.inner())
-        .map_err(|error| refused(name, error))?;
+    let admin = admin(client).map_err(|error| refused(name, error))?;
     let retention = match &wanted.kept_like {
         Some(like) => Some(retention(&admin, like).await),
         None => None,
@@ -212,10 +210,7 @@ async fn make(client: &KafkaClient, wanted: &Wanted, partitions: i32) -> Result<
     if let Some(ms) = &retention {
         topic = topic.set(RETENTION, ms);
     }
-    let options = AdminOptions::new()
-        .operation_timeout(Some(ASK))
-        .request_timeout(Some(ASK));
-    match admin.create_topics([&topic], &options).await {
+    match admin.create_topics([&topic], &patience()).await {
         Ok(results) => match results.into_iter().next() {
             None | Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => {
                 tracing::info!(topic = name, partitions, "topic made");
