@@ -10,7 +10,7 @@ use crate::kafka::dead_letter::Cause;
 use crate::kafka::events::Seat;
 use crate::kafka::room::Kept;
 use crate::mapping::Claims;
-use crate::record::Record;
+use crate::record::{Origin, Record};
 use crate::set::{Level, Timestamp};
 use crate::state::{Decision, Facts, Flushed, Position, Question};
 
@@ -162,13 +162,18 @@ impl Draft {
     }
 
     pub(crate) fn question(&self) -> Question {
-        Question {
-            jti: (&self.claims.jti).into(),
-            subject: self.claims.subject_key,
-            event: self.claims.event.event_type(),
-            topic: Arc::clone(&self.source.record.origin.topic),
-            partition: self.source.record.origin.partition,
-        }
+        question(&self.claims, &self.source.record.origin)
+    }
+}
+
+/// What the state is asked about a SET of the record from there.
+pub(super) fn question(claims: &Claims, origin: &Origin) -> Question {
+    Question {
+        jti: (&claims.jti).into(),
+        subject: claims.subject_key,
+        event: claims.event.event_type(),
+        topic: Arc::clone(&origin.topic),
+        partition: origin.partition,
     }
 }
 

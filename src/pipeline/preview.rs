@@ -4,14 +4,14 @@
 //! [`super::admit`] with the facts about [`SetPreview::question`], which whoever asks looks up. For commands, and for
 //! what has to know which SETs lie in a range of records.
 
-use std::sync::Arc;
-
 use crate::detection::{self, DecodeError, DecodeLimits, Decoded};
 use crate::kafka::dead_letter::sha256_hex;
 use crate::mapping::{Claims, MapError, MapInput, Mapped, Mapping, RuleTrace};
 use crate::record::Record;
 use crate::set::Timestamp;
 use crate::state::{Position, Question};
+
+use super::journey;
 
 /// The part of a stream that decides what a record becomes.
 #[derive(Debug, Clone)]
@@ -151,13 +151,7 @@ impl SetPreview<'_> {
     /// What the state is to be asked about it.
     #[must_use]
     pub fn question(&self, record: &Record) -> Question {
-        Question {
-            jti: (&self.claims.jti).into(),
-            subject: self.claims.subject_key,
-            event: self.claims.event.event_type(),
-            topic: Arc::clone(&record.origin.topic),
-            partition: record.origin.partition,
-        }
+        journey::question(self.claims, &record.origin)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Every kind of record, and the places of its SETs.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::super::{Admission, admit};

@@ -15,6 +15,7 @@ use crate::kafka::client::KafkaClient;
 use crate::kafka::reader::{ReadError, Reader};
 use crate::pipeline::preview::{Preview, Terms};
 use crate::pipeline::stream::now;
+use crate::pipeline::{Admission, admit};
 use crate::record::Record;
 use crate::state::{JtiKey, Position, Question};
 
@@ -291,10 +292,9 @@ impl Counting<'_> {
                     return;
                 }
             };
-            let decided = facts.delivered
-                || facts.mark.is_some_and(|mark| position <= mark)
-                || position.offset < self.range.standing.settled;
-            if !decided {
+            let waits = position.offset >= self.range.standing.settled
+                && matches!(admit(&facts, position), Admission::Fresh { .. });
+            if waits {
                 self.rewound.waiting += 1;
             } else if self.again.insert(jti) {
                 self.rewound.not_delivered += usize::from(!facts.delivered);
