@@ -186,6 +186,10 @@ impl Stream {
             self.parts.metrics.handovers.inc();
             tracing::info!(stream = self.id(), %topic, partition, ?handover, "levels and marks of the partition were dropped");
         }
+        if let (Handover::First, Some(committed @ 1..)) = (handover, seat.committed) {
+            // With a state in memory at each start; else another process had it, or a file or a Redis was lost.
+            tracing::info!(stream = self.id(), %topic, partition, committed, "nothing is known here of what was decided before in this partition: SETs may go out again under the same jti, previous levels are not known");
+        }
         if seat.committed.is_none() {
             // The group begins here: its own first commit must not look like somebody else's work after a crash. The
             // order of the state's calls is enough; nobody waits for it.

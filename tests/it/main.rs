@@ -38,6 +38,7 @@ mod receiver_errors;
 mod redis_faults;
 mod replay_members;
 mod replays;
+mod resets;
 mod retries;
 mod security;
 mod shared_state;

@@ -118,6 +118,9 @@ pub(super) fn open(path: &Path, migrations: &[&str]) -> Result<Connection, State
     }
     configure(&connection)?;
     migrate(&mut connection, found, migrations)?;
+    if found == 0 {
+        tracing::info!(path = %path.display(), "the state file is new");
+    }
     Ok(connection)
 }
 
