@@ -4,6 +4,8 @@
 
 pub(crate) mod assembly;
 pub mod files;
+mod reload;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,16 +17,18 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::admin::{self, AdminView, Token};
 use crate::config::{Config, StateConfig};
 use crate::kafka::Poller;
 use crate::metrics::Metrics;
-use crate::pipeline::{Desk, DeskEnd, Stream};
+use crate::pipeline::{Desk, DeskEnd};
 use crate::shutdown::{Asked, Shutdown, Signals};
-use crate::signing::{KeyError, KeyRing};
+use crate::signing::KeyError;
 use crate::state::{StateError, StateStore};
-use crate::transmitter;
+use crate::transmitter::{self, TlsError};
+use reload::Reload;
 
 /// Why the bridge could not start. Kafka or a receiver that is down is none of these.
 #[derive(Debug, Error)]
@@ -32,6 +36,9 @@ pub enum StartError {
     /// Key files; all faults together.
     #[error("the signing keys cannot be used")]
     Keys(Vec<KeyError>),
+    /// Certificate and key of the public port.
+    #[error("the public port's certificate cannot be used")]
+    Tls(#[source] TlsError),
     /// The state.
     #[error("the state cannot be opened")]
     State(#[source] StateError),
@@ -86,9 +93,7 @@ struct Running {
 pub struct Bridge {
     addresses: Addresses,
     metrics: Metrics,
-    keys: Arc<KeyRing>,
-    token: Arc<Token>,
-    streams: Vec<Arc<Stream>>,
+    reload: Reload,
     running: Vec<(String, Running)>,
     servers: JoinSet<()>,
     servers_end: tokio_util::sync::CancellationToken,
@@ -113,6 +118,7 @@ impl Bridge {
         for stream in &config.streams {
             built.push(assembly::stream(stream, config, &common, &shutdown).await?);
         }
+        let identity = assembly::identity(config)?.map(Arc::new);
         let public = match config.transmitter.listen {
             Some(address) => Some(listen(address).await?),
             None => None,
@@ -152,21 +158,27 @@ impl Bridge {
         let mut servers = JoinSet::new();
         let end = servers_end.clone();
         servers.spawn(async move {
-            transmitter::serve(admin_listener, admin::router(view), end.cancelled_owned()).await
+            let router = admin::router(view);
+            transmitter::serve(admin_listener, None, router, end.cancelled_owned()).await
         });
         if let Some(listener) = public {
             let router = assembly::public_router(config, &common.keys)?;
-            let end = servers_end.clone();
+            let (end, tls) = (servers_end.clone(), identity.clone());
             servers.spawn(async move {
-                transmitter::serve(listener, router, end.cancelled_owned()).await
+                transmitter::serve(listener, tls, router, end.cancelled_owned()).await
             });
         }
         let bridge = Self {
             addresses,
-            metrics,
-            keys: common.keys,
-            token,
-            streams,
+            metrics: metrics.clone(),
+            reload: Reload {
+                keys: common.keys,
+                identity,
+                token,
+                streams,
+                metrics,
+                watch: reload::watch(config),
+            },
             running,
             servers,
             servers_end,
@@ -174,7 +186,7 @@ impl Bridge {
             shutdown,
             drain_deadline: config.shutdown.drain_deadline,
         };
-        bridge.show_keys();
+        bridge.reload.show_keys();
         Ok(bridge)
     }
 
@@ -190,12 +202,6 @@ impl Bridge {
         &self.metrics
     }
 
-    fn show_keys(&self) {
-        let keys = admin::keys(&self.keys);
-        self.metrics
-            .set_keys(keys.iter().map(|(kid, state)| (kid.as_str(), *state)));
-    }
-
     /// Works until the shutdown's soft token is cancelled, then drains. `signals`: also obeys the operating system.
     pub async fn run(mut self, mut signals: Option<Signals>) -> BridgeEnd {
         let mut desks = JoinSet::new();
@@ -206,6 +212,8 @@ impl Bridge {
         }
         let mut broken = BTreeMap::new();
         let mut deadline = std::pin::pin!(None);
+        let mut look = tokio::time::interval(watch::EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 ended = desks.join_next() => match ended {
@@ -223,7 +231,7 @@ impl Bridge {
                     }
                 },
                 asked = next(&mut signals) => match asked {
-                    Asked::Reload => self.reload().await,
+                    Asked::Reload => self.reload.all().await,
                     Asked::End if self.shutdown.soft.is_cancelled() => {
                         tracing::warn!("second signal: aborting");
                         self.shutdown.hard.cancel();
@@ -233,6 +241,7 @@ impl Bridge {
                         self.shutdown.soft.cancel();
                     }
                 },
+                _ = look.tick() => self.reload.what_changed().await,
                 () = self.shutdown.soft.cancelled(), if deadline.is_none() => {
                     deadline.set(Some(tokio::time::sleep(self.drain_deadline)));
                 }
@@ -268,40 +277,12 @@ impl Bridge {
                 "Kafka did not answer while leaving the groups; their sessions will time out"
             );
         }
-        self.streams.clear();
+        self.reload.streams.clear();
         if let Err(error) = self.state.close().await {
             tracing::warn!(%error, "the state was not closed in an orderly way");
         }
         self.servers_end.cancel();
         while self.servers.join_next().await.is_some() {}
-    }
-
-    /// SIGHUP: keys, CA files and credentials are read again. A broken new key keeps the old ones.
-    async fn reload(&self) {
-        let keys = Arc::clone(&self.keys);
-        match tokio::task::spawn_blocking(move || keys.reload()).await {
-            Ok(Ok(reloaded)) => {
-                tracing::info!(active = %reloaded.active.as_str(), changed = reloaded.changed, "keys reloaded");
-                self.show_keys();
-            }
-            Ok(Err(errors)) => {
-                self.metrics.key_reload_errors.inc();
-                for error in errors {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "keys were not reloaded; the old ones stay"
-                    );
-                }
-            }
-            Err(error) => tracing::error!(%error, "keys were not reloaded; the old ones stay"),
-        }
-        if let Err(error) = self.token.reload() {
-            tracing::error!(
-                error = crate::telemetry::chain(&error),
-                "the operators' token was not reloaded; the old one stays"
-            );
-        }
-        self.streams.iter().for_each(|stream| stream.reloaded());
     }
 }
 

@@ -86,6 +86,8 @@ pub struct Metrics {
     key_info: IntGaugeVec,
     /// Reloads of keys that failed; the old keys stay.
     pub key_reload_errors: IntCounter,
+    /// Reloads of the public port's certificate that failed; the old one stays.
+    pub certificate_reload_errors: IntCounter,
     config_hash: IntGaugeVec,
 }
 
@@ -228,6 +230,7 @@ impl Metrics {
             sign_cpu_seconds: i.add("counter", ("setbridge_sign_cpu_seconds_total", "CPU time inside the sign call.", &[]), Gauge::new("setbridge_sign_cpu_seconds_total", "CPU time inside the sign call."))?,
             key_info: i.gauge("setbridge_key_info", "Keys of the ring; 1 by kid and state.", &["kid", "state"])?,
             key_reload_errors: i.add("counter", ("setbridge_key_reload_errors_total", "Reloads of keys that failed; the old keys stay.", &[]), IntCounter::new("setbridge_key_reload_errors_total", "Reloads of keys that failed; the old keys stay."))?,
+            certificate_reload_errors: i.add("counter", ("setbridge_certificate_reload_errors_total", "Reloads of the public port's certificate that failed; the old one stays.", &[]), IntCounter::new("setbridge_certificate_reload_errors_total", "Reloads of the public port's certificate that failed; the old one stays."))?,
             config_hash: i.gauge("setbridge_config_hash", "First 48 bits of the configuration's SHA-256.", &[])?,
             docs: i.docs,
             registry: i.registry,

@@ -37,7 +37,7 @@ use crate::signing::{KeyRing, KeySource, Signer};
 use crate::state::{
     OnUnavailable, RedisAddress, RedisSettings, RedisTls, StateSettings, StateStore, system_clock,
 };
-use crate::transmitter::{self, Publication};
+use crate::transmitter::{self, Identity, Publication};
 
 use super::StartError;
 use dead_letter_topics::DeadLetterTopics;
@@ -150,6 +150,14 @@ fn redis_settings(config: &RedisConfig) -> RedisSettings {
         },
         window: config.window,
     }
+}
+
+/// Who we are on the public port, when it speaks TLS. Blocking.
+pub(super) fn identity(config: &Config) -> Result<Option<Identity>, StartError> {
+    let tls = config.transmitter.tls.as_ref();
+    tls.map(|tls| Identity::open(&tls.certificate_file, &tls.key_file))
+        .transpose()
+        .map_err(StartError::Tls)
 }
 
 /// The routes of the public port.

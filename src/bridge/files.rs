@@ -12,6 +12,7 @@ use crate::kafka::producer::AckedProducer;
 use crate::kafka::token;
 use crate::signing::{KeyError, KeyRing};
 use crate::telemetry::chain;
+use crate::transmitter::Identity;
 
 /// Every file of `config` that a start would refuse, at the key that names it. Blocking.
 #[must_use]
@@ -19,6 +20,7 @@ pub fn mistakes(config: &Config) -> Vec<Mistake> {
     let mut found = Vec::from_iter(kafka(config));
     found.extend(token(config));
     found.extend(signing(config));
+    found.extend(tls(config));
     found.extend(state(config));
     for (index, stream) in config.streams.iter().enumerate() {
         let Err((key, message, mend)) = receiver(stream) else {
@@ -93,6 +95,19 @@ fn signing(config: &Config) -> Vec<Mistake> {
         config.mistake(&at, message, mend)
     };
     errors.iter().map(mistake).collect()
+}
+
+/// Certificate and key of the public listener.
+fn tls(config: &Config) -> Option<Mistake> {
+    let tls = config.transmitter.tls.as_ref()?;
+    let error = Identity::open(&tls.certificate_file, &tls.key_file).err()?;
+    let at = if error.path() == tls.key_file {
+        "/transmitter/tls/key_file"
+    } else {
+        "/transmitter/tls/certificate_file"
+    };
+    let mend = "give the certificate, the leaf first, and its key, both as PEM and not encrypted, which this user may read";
+    Some(config.mistake(at, chain(&error), mend))
 }
 
 fn state(config: &Config) -> Option<Mistake> {

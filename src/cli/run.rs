@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{ConfigArgs, Console, Exit, LogArgs};
 use crate::bridge::{Bridge, BridgeEnd, StartError, files};
@@ -37,6 +38,7 @@ pub(super) fn run(args: &RunArgs, log: &LogArgs, console: &mut Console<'_>) -> i
         writeln!(console.err, "error: {}", telemetry::chain(&error))?;
         return Ok(Exit::Software);
     }
+    open_files();
     block_on(work(&config))
 }
 
@@ -56,6 +58,19 @@ pub(super) fn block_on(work: impl Future<Output = Exit>) -> io::Result<Exit> {
 /// workers only pass tasks, their memory and wake-ups around: about 120 instead of 90 µs of CPU a SET with two on two cores.
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(3))
+}
+
+/// As many open files as the system allows: the usual soft limit of 1,024 is for programs that use select(2), and the
+/// public port alone may have as many connections.
+fn open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, current = limit.current, "the limit of open files stays as it is");
+    }
 }
 
 async fn work(config: &Config) -> Exit {
@@ -103,7 +118,7 @@ fn refuse(error: &StartError) -> Exit {
             }
             Exit::Config
         }
-        StartError::Stream { .. } => Exit::Config,
+        StartError::Stream { .. } | StartError::Tls(_) => Exit::Config,
         StartError::State(_) | StartError::Listen { .. } => Exit::Io,
         StartError::System(_) => Exit::Software,
     }

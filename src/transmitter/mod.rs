@@ -16,20 +16,26 @@ pub mod metadata;
 pub mod serve;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use headers::{ETag, HeaderMapExt as _, IfNoneMatch};
 
 pub use metadata::{MetadataError, SsfMetadata};
 pub use serve::serve;
+pub use tls::{Identity, TlsError};
 
 use crate::signing::{Jwks, KeyRing};
 
@@ -67,7 +73,7 @@ pub fn router(publications: &[Publication], max_age: Duration) -> Result<Router,
 /// What the routes answer from.
 struct Published {
     /// `Cache-Control` of every answer.
-    cache: String,
+    cache: HeaderValue,
     rings: Vec<Arc<KeyRing>>,
     /// Metadata path → issuers with that path; they differ by host.
     issuers: BTreeMap<String, Vec<Issuer>>,
@@ -82,7 +88,8 @@ struct Issuer {
 impl Published {
     fn new(publications: &[Publication], max_age: Duration) -> Result<Self, MetadataError> {
         let mut published = Self {
-            cache: format!("public, max-age={}", max_age.as_secs()),
+            cache: HeaderValue::try_from(format!("public, max-age={}", max_age.as_secs()))
+                .unwrap_or(HeaderValue::from_static("public")),
             rings: Vec::new(),
             issuers: BTreeMap::new(),
         };
@@ -158,18 +165,35 @@ fn json<T: serde::Serialize>(value: &T) -> Bytes {
 }
 
 impl Published {
-    fn answer(&self, document: Bytes) -> Response {
-        // application/json and not application/jwk-set+json: Okta asks for it (CONTRACTS §2.2).
-        let headers = [
-            (header::CONTENT_TYPE, "application/json"),
-            (header::CACHE_CONTROL, self.cache.as_str()),
-        ];
-        (headers, document).into_response()
+    /// The document, or 304 without it for a client that has it already (RFC 9110 §13.1.2).
+    fn answer(&self, document: Bytes, request: &HeaderMap) -> Response {
+        let tag = strong_tag(&document);
+        let known = request.typed_get::<IfNoneMatch>().zip(tag.as_ref());
+        let known = known.is_some_and(|(known, tag)| !known.precondition_passes(tag));
+        let mut response = if known {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            // application/json and not application/jwk-set+json: Okta asks for it (CONTRACTS §2.2).
+            ([(header::CONTENT_TYPE, "application/json")], document).into_response()
+        };
+        let headers = response.headers_mut();
+        if let Some(tag) = tag {
+            headers.typed_insert(tag);
+        }
+        headers.insert(header::CACHE_CONTROL, self.cache.clone());
+        response
     }
 }
 
-async fn jwks(State(published): State<Arc<Published>>) -> Response {
-    published.answer(json(&published.jwks()))
+/// The same bytes have the same tag in every process and after every restart.
+fn strong_tag(document: &[u8]) -> Option<ETag> {
+    let digest = digest(&SHA256, document);
+    let text = URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]);
+    format!("\"{text}\"").parse().ok()
+}
+
+async fn jwks(State(published): State<Arc<Published>>, headers: HeaderMap) -> Response {
+    published.answer(json(&published.jwks()), &headers)
 }
 
 async fn metadata(
@@ -181,7 +205,7 @@ async fn metadata(
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
     match published.metadata(uri.path(), host) {
-        Some(issuer) => published.answer(issuer.document.clone()),
+        Some(issuer) => published.answer(issuer.document.clone(), &headers),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

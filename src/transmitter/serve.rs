@@ -1,9 +1,13 @@
-//! Serves a router over HTTP/1.1 on a port that strangers can reach.
+//! Serves a router over HTTP/1.1, with TLS or without, on a port that strangers can reach.
 //!
 //! `axum::serve` (0.8) has no time-out for a client that sends its request header slowly or never, no
 //! bound on connections and no end to a drain; so this is hyper's own server loop, with all three.
 //! Every connection is a task in one set, and the set ends before [`serve`] returns.
+//!
+//! A receiver must get the JWKS whatever strangers do: when all connections are taken, the one that has been open for
+//! longest ends. Whoever fetches a document needs milliseconds, whoever only sits there is the oldest soon.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -18,19 +22,23 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+
+use super::tls::Identity;
 
 /// What one server allows its clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time; further ones wait in the listener's backlog.
+    /// Connections at a time; a further one ends the oldest of them.
     pub connections: usize,
-    /// From an idle connection to a whole request header; closes idle connections, too.
+    /// From an idle connection to a whole request header; closes idle connections, too. As long may a TLS handshake take.
     pub header: Duration,
     /// The life of one connection, whatever it does: ends clients that never read their answer.
     pub connection: Duration,
@@ -58,34 +66,43 @@ const MAX_HEADER: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Serves `router` on `listener` until `shutdown` resolves, then lets requests in progress finish
-/// within [`Limits::drain`]. With [`Limits::default`].
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
-    serve_within(Limits::default(), listener, router, shutdown).await;
+/// within [`Limits::drain`]. With [`Limits::default`]; over TLS when there is an identity.
+pub async fn serve(
+    listener: TcpListener,
+    identity: Option<Arc<Identity>>,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+) {
+    serve_within(Limits::default(), listener, identity, router, shutdown).await;
 }
 
 /// [`serve`] with other limits.
 pub async fn serve_within(
     limits: Limits,
     listener: TcpListener,
+    identity: Option<Arc<Identity>>,
     router: Router,
     shutdown: impl Future<Output = ()>,
 ) {
     let stop = CancellationToken::new();
-    let slots = Arc::new(Semaphore::new(limits.connections.max(1)));
-    let mut connections = JoinSet::new();
+    let tls = identity.map(|identity| identity.acceptor());
+    let mut crowd = Crowd::of(limits.connections.max(1));
     let accepting = async {
         loop {
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-                return;
-            };
             let Some((stream, client)) = accept(&listener).await else {
                 continue;
             };
-            while connections.try_join_next().is_some() {}
-            let (router, stop) = (router.clone(), stop.clone());
-            connections.spawn(async move {
-                connection(limits, (stream, client), router, stop).await;
-                drop(slot);
+            let (router, stop, tls) = (router.clone(), stop.clone(), tls.clone());
+            crowd.admit(async move {
+                match tls {
+                    None => connection(limits, (stream, client), router, stop).await,
+                    Some(tls) => {
+                        let Some(stream) = handshake(limits, &tls, stream, &stop).await else {
+                            return;
+                        };
+                        connection(limits, (stream, client), router, stop).await;
+                    }
+                }
             });
         }
     };
@@ -95,7 +112,63 @@ pub async fn serve_within(
     }
     drop(listener);
     stop.cancel();
-    while connections.join_next().await.is_some() {}
+    crowd.leave().await;
+}
+
+/// The connections, bounded in number.
+struct Crowd {
+    most: usize,
+    tasks: JoinSet<()>,
+    /// Those that may still be at work, the oldest first.
+    open: VecDeque<AbortHandle>,
+}
+
+impl Crowd {
+    fn of(most: usize) -> Self {
+        Self {
+            most,
+            tasks: JoinSet::new(),
+            open: VecDeque::new(),
+        }
+    }
+
+    /// One more; when there are too many, the oldest ends at its next wait.
+    fn admit(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+        while self.tasks.try_join_next().is_some() {}
+        if self.open.len() >= self.most {
+            self.open.retain(|open| !open.is_finished());
+        }
+        if self.open.len() >= self.most
+            && let Some(oldest) = self.open.pop_front()
+        {
+            debug!("too many connections: the oldest ends");
+            oldest.abort();
+        }
+        self.open.push_back(self.tasks.spawn(connection));
+    }
+
+    /// Waits until all have ended.
+    async fn leave(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// The same connection, confidential; `None` when the client does not get that far in time.
+async fn handshake(
+    limits: Limits,
+    tls: &TlsAcceptor,
+    stream: TcpStream,
+    stop: &CancellationToken,
+) -> Option<TlsStream<TcpStream>> {
+    let handshake = timeout(limits.header, tls.accept(stream));
+    match stop.run_until_cancelled(handshake).await? {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            debug!(%error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 /// The next connection, or `None` after a fault: a client that went away again, or a lack of file
@@ -118,12 +191,14 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
 }
 
 /// One connection, from its first byte to its end. Its requests know who makes them: [`ConnectInfo`].
-async fn connection(
+async fn connection<S>(
     limits: Limits,
-    (stream, client): (TcpStream, SocketAddr),
+    (stream, client): (S, SocketAddr),
     router: Router,
     stop: CancellationToken,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(client));

@@ -1,5 +1,8 @@
 //! Over real TCP, by a plain HTTP client.
 
+mod crowd;
+mod tls;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -40,13 +43,27 @@ struct Server {
 
 impl Server {
     async fn start(limits: Limits, publications: &[Publication]) -> Self {
+        Self::speaking(None, limits, publications).await
+    }
+
+    async fn speaking(
+        identity: Option<Arc<Identity>>,
+        limits: Limits,
+        publications: &[Publication],
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
         let address = listener.local_addr().expect("address").to_string();
         let router = router(publications, Duration::from_secs(90)).expect("router");
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(serve_within(limits, listener, router, async move {
-            let _ = stopped.await;
-        }));
+        let task = tokio::spawn(serve_within(
+            limits,
+            listener,
+            identity,
+            router,
+            async move {
+                let _ = stopped.await;
+            },
+        ));
         Self {
             address,
             stop,
@@ -56,9 +73,20 @@ impl Server {
 
     /// Status, header part and body of one request.
     async fn ask(&self, method: &str, path: &str, host: &str) -> (u16, String, String) {
+        self.ask_with(method, path, host, "").await
+    }
+
+    /// With more header lines, each with its line end.
+    async fn ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        host: &str,
+        more: &str,
+    ) -> (u16, String, String) {
         let mut stream = TcpStream::connect(&self.address).await.expect("connection");
         let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("answer");
@@ -167,6 +195,50 @@ async fn anything_else_is_a_plain_404_or_405() {
     server.stop().await;
 }
 
+/// RFC 9110 §8.8.3 and §13.1.2: a strong tag, the same for the same bytes, in every process.
+#[tokio::test]
+async fn whoever_has_the_document_is_told_so_without_it() {
+    let keys = ring(&["rsa-2048.pkcs8.pem"]);
+    let all = [publication("https://h.example", &keys)];
+    let [one, two] = [
+        Server::start(Limits::default(), &all).await,
+        Server::start(Limits::default(), &all).await,
+    ];
+    let tag_in = |head: &str| {
+        let line = head.lines().find_map(|line| line.strip_prefix("etag: "));
+        line.expect("a tag").to_owned()
+    };
+    for path in ["/jwks.json", METADATA_PATH] {
+        // The header is shown in lower case, so the tag is taken from the answer as it came.
+        let mut stream = TcpStream::connect(&one.address).await.expect("connection");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answer");
+        let tag = tag_in(answer.split_once("\r\n\r\n").expect("a header").0);
+        assert!(tag.starts_with('"') && tag.ends_with('"'), "strong: {tag}");
+        for (known, status) in [
+            (tag.clone(), 304),
+            (format!("W/{tag}"), 304),
+            (format!("\"another\", {tag}"), 304),
+            ("*".to_owned(), 304),
+            ("\"another\"".to_owned(), 200),
+            ("not a tag".to_owned(), 200),
+        ] {
+            for method in ["GET", "HEAD"] {
+                let more = format!("If-None-Match: {known}\r\n");
+                let (found, head, body) = two.ask_with(method, path, "h", &more).await;
+                assert_eq!(found, status, "{method} {path} {known}");
+                assert_eq!(tag_in(&head), tag.to_lowercase());
+                assert!(head.contains("cache-control: public, max-age=90"), "{head}");
+                assert_eq!(body.is_empty(), status == 304 || method == "HEAD");
+            }
+        }
+    }
+    one.stop().await;
+    two.stop().await;
+}
+
 #[tokio::test]
 async fn hosts_that_share_a_path_are_told_apart() {
     let (one, two) = (ring(&["rsa-2048.pkcs8.pem"]), ring(&["rsa-3072.pkcs1.pem"]));
@@ -220,58 +292,6 @@ async fn a_reload_is_visible_at_once() {
     let (_, after) = server.get("/jwks.json").await;
     assert_ne!(before, after);
     assert_eq!(after["keys"][0]["kid"], keys.active().kid().as_str());
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn slow_clients_are_dropped_and_do_not_hold_up_others() {
-    let keys = ring(&["rsa-2048.pkcs8.pem"]);
-    let limits = Limits {
-        connections: 2,
-        header: Duration::from_millis(200),
-        ..Limits::default()
-    };
-    let server = Server::start(limits, &[publication("https://h.example", &keys)]).await;
-    let mut slow = Vec::new();
-    for _ in 0..2 {
-        let mut stream = TcpStream::connect(&server.address)
-            .await
-            .expect("connection");
-        stream
-            .write_all(b"GET /jwks.json HTTP/1.1\r\nHo")
-            .await
-            .expect("half a header");
-        slow.push(stream);
-    }
-    // All slots are taken by clients that never finish; a third one is served once they are dropped.
-    assert_eq!(server.get("/jwks.json").await.0, 200);
-    for stream in &mut slow {
-        let mut rest = Vec::new();
-        let _ = stream.read_to_end(&mut rest).await;
-        assert!(!rest.starts_with(b"HTTP/1.1 200"));
-    }
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_connection_has_an_end() {
-    let keys = ring(&["rsa-2048.pkcs8.pem"]);
-    let limits = Limits {
-        connection: Duration::from_millis(200),
-        ..Limits::default()
-    };
-    let server = Server::start(limits, &[publication("https://h.example", &keys)]).await;
-    let mut idle = TcpStream::connect(&server.address)
-        .await
-        .expect("connection");
-    idle.write_all(b"GET /jwks.json HTTP/1.1\r\nHost: h\r\n\r\n")
-        .await
-        .expect("request");
-    let mut all = Vec::new();
-    idle.read_to_end(&mut all)
-        .await
-        .expect("answer, then the end of the connection");
-    assert!(all.starts_with(b"HTTP/1.1 200"));
     server.stop().await;
 }
 

@@ -27,6 +27,7 @@ mod happy_path;
 mod holds;
 mod hostile_receivers;
 mod kafka_faults;
+mod key_files;
 mod members;
 mod operators;
 mod poll_interval;

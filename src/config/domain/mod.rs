@@ -146,6 +146,8 @@ pub struct TransmitterSettings {
     pub issuers: Vec<IssuerMetadata>,
     /// `Cache-Control: max-age` of the JWKS and the metadata.
     pub max_age: Duration,
+    /// [`None`]: plain http, behind something that speaks TLS.
+    pub tls: Option<TlsIdentity>,
 }
 
 /// What the SSF metadata document of one issuer says.

@@ -264,12 +264,12 @@ pub struct TlsConfig {
     /// PEM with certificates that are trusted besides the usual ones.
     pub ca_file: Option<PathBuf>,
     /// Our certificate (mutual TLS).
-    pub client: Option<ClientIdentity>,
+    pub client: Option<TlsIdentity>,
 }
 
 /// Our certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientIdentity {
+pub struct TlsIdentity {
     /// PEM, the leaf first.
     pub certificate_file: PathBuf,
     /// PEM.

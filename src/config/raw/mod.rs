@@ -168,6 +168,20 @@ pub(crate) struct RawTransmitter {
     pub(crate) jwks_uri: Option<String>,
     /// How long receivers may cache the JWKS and the metadata.
     pub(crate) max_age: DurationText,
+    /// The public listener speaks TLS itself. Without it something in front of it does: receivers fetch over https.
+    pub(crate) tls: RawTransmitterTls,
+}
+
+/// TLS of the public listener. Both files are read again when they change, and on SIGHUP.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawTransmitterTls {
+    /// PEM with the certificate, the leaf first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate_file: Option<PathText>,
+    /// PEM with the certificate's key, not encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key_file: Option<PathText>,
 }
 
 impl Default for RawTransmitter {
@@ -177,6 +191,7 @@ impl Default for RawTransmitter {
             listen: "0.0.0.0:8080".into(),
             jwks_uri: None,
             max_age: "5m".into(),
+            tls: RawTransmitterTls::default(),
         }
     }
 }

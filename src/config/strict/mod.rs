@@ -152,6 +152,7 @@ struct TransmitterParts {
     listen: Option<std::net::SocketAddr>,
     jwks_uri: Option<url::Url>,
     max_age: std::time::Duration,
+    tls: Option<TlsIdentity>,
 }
 
 fn transmitter(raw: &RawTransmitter, checker: &mut Checker<'_>) -> Option<TransmitterParts> {
@@ -168,11 +169,21 @@ fn transmitter(raw: &RawTransmitter, checker: &mut Checker<'_>) -> Option<Transm
         text::web_url(uri, false, at, checker)
     });
     let max_age = text::duration(&raw.max_age, "/transmitter/max_age", checker);
+    let (certificate, key) = (&raw.tls.certificate_file, &raw.tls.key_file);
+    let tls = text::identity(certificate, key, "/transmitter/tls", checker);
+    if raw.listen == "none" && tls.as_ref().is_some_and(Option::is_some) {
+        return checker.wrong(
+            "/transmitter/tls",
+            "there is no public listener that could speak TLS",
+            "remove `tls`, or give `listen` an address",
+        );
+    }
     Some(TransmitterParts {
         issuer: text::all(issuer)?,
         listen: listen?,
         jwks_uri: text::all(jwks_uri)?,
         max_age: max_age?,
+        tls: tls?,
     })
 }
 
@@ -204,6 +215,7 @@ impl TransmitterParts {
             listen: self.listen,
             issuers: issuers.into_iter().map(metadata).collect(),
             max_age: self.max_age,
+            tls: self.tls,
         })
     }
 }

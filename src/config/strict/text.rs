@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::super::domain::{ClientIdentity, Issuer};
+use super::super::domain::{Issuer, TlsIdentity};
 use super::super::load::Files;
 use super::super::raw::{DurationText, PathText, RawSecret, SizeText};
 use super::Checker;
@@ -219,10 +219,10 @@ pub(super) fn identity(
     key: &Option<PathText>,
     at: &str,
     checker: &mut Checker<'_>,
-) -> Option<Option<ClientIdentity>> {
+) -> Option<Option<TlsIdentity>> {
     match (certificate, key) {
         (None, None) => Some(None),
-        (Some(certificate), Some(key)) => Some(Some(ClientIdentity {
+        (Some(certificate), Some(key)) => Some(Some(TlsIdentity {
             certificate_file: PathBuf::from(&certificate.0),
             key_file: PathBuf::from(&key.0),
         })),

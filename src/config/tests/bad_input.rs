@@ -331,6 +331,18 @@ fn kafka_and_keys() {
         ),
         (
             "transmitter:\n",
+            "transmitter:\n  tls: {certificate_file: a.pem}\n",
+            "f:6:8: transmitter.tls: a certificate without its key",
+            "add `key_file`",
+        ),
+        (
+            "transmitter:\n",
+            "transmitter:\n  listen: none\n  tls: {certificate_file: a.pem, key_file: a.key}\n",
+            "f:7:8: transmitter.tls: there is no public listener that could speak TLS",
+            "",
+        ),
+        (
+            "transmitter:\n",
             "admin: {listen: ':8080'}\ntransmitter:\n",
             "f:5:17: admin.listen: port 8080 is the public listener's too",
             "",

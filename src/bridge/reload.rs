@@ -1,0 +1,108 @@
+//! What is read again while the bridge runs: at SIGHUP all of it, and the key and certificate files also when they change.
+//! What cannot be used is said, and the old one stays.
+
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::watch::Watch;
+use crate::admin::{self, Token};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::pipeline::Stream;
+use crate::signing::KeyRing;
+use crate::transmitter::Identity;
+
+/// All that can be read again.
+pub(super) struct Reload {
+    pub(super) keys: Arc<KeyRing>,
+    /// Of the public port, when it speaks TLS.
+    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) token: Arc<Token>,
+    pub(super) streams: Vec<Arc<Stream>>,
+    pub(super) metrics: Metrics,
+    pub(super) watch: Arc<Mutex<Watch>>,
+}
+
+/// The files that are watched: signing keys, and the identity of the public port.
+pub(super) fn watch(config: &Config) -> Arc<Mutex<Watch>> {
+    let keys = config.signing.keys.iter().map(|key| key.file.clone());
+    let tls = config.transmitter.tls.iter();
+    let pair = tls.flat_map(|tls| [tls.certificate_file.clone(), tls.key_file.clone()]);
+    Arc::new(Mutex::new(Watch::of(keys.chain(pair).collect())))
+}
+
+impl Reload {
+    /// SIGHUP: keys, certificates, CA files and credentials.
+    pub(super) async fn all(&self) {
+        self.keys_and_certificate().await;
+        if let Err(error) = self.token.reload() {
+            tracing::error!(
+                error = crate::telemetry::chain(&error),
+                "the operators' token was not reloaded; the old one stays"
+            );
+        }
+        self.streams.iter().for_each(|stream| stream.reloaded());
+    }
+
+    /// What is watched, if any of it looks otherwise than before.
+    pub(super) async fn what_changed(&self) {
+        let watch = Arc::clone(&self.watch);
+        let look = move || {
+            let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+            watch.changed()
+        };
+        if let Ok(true) = tokio::task::spawn_blocking(look).await {
+            tracing::info!("a key or certificate file has changed");
+            self.keys_and_certificate().await;
+            self.streams.iter().for_each(|stream| stream.reloaded());
+        }
+    }
+
+    /// A broken new key keeps the old ones; so does a certificate.
+    async fn keys_and_certificate(&self) {
+        let (keys, identity) = (Arc::clone(&self.keys), self.identity.clone());
+        let read = move || (keys.reload(), identity.map(|identity| identity.reload()));
+        let (keys, identity) = match tokio::task::spawn_blocking(read).await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(%error, "nothing was reloaded; the old keys stay");
+                return;
+            }
+        };
+        match keys {
+            Ok(reloaded) => {
+                tracing::info!(active = %reloaded.active.as_str(), changed = reloaded.changed, "keys reloaded");
+                self.show_keys();
+            }
+            Err(errors) => {
+                self.metrics.key_reload_errors.inc();
+                for error in &errors {
+                    tracing::error!(
+                        error = error as &dyn Error,
+                        "keys were not reloaded; the old ones stay"
+                    );
+                }
+            }
+        }
+        match identity {
+            None => {}
+            Some(Ok(changed)) => {
+                tracing::info!(changed, "the public port's certificate was reloaded");
+            }
+            Some(Err(error)) => {
+                self.metrics.certificate_reload_errors.inc();
+                tracing::error!(
+                    error = &error as &dyn Error,
+                    "the public port's certificate was not reloaded; the old one stays"
+                );
+            }
+        }
+    }
+
+    /// In the metrics.
+    pub(super) fn show_keys(&self) {
+        let keys = admin::keys(&self.keys);
+        self.metrics
+            .set_keys(keys.iter().map(|(kid, state)| (kid.as_str(), *state)));
+    }
+}

@@ -1,0 +1,94 @@
+//! Sees that files were written, replaced, or that a symbolic link on their way leads elsewhere, as it does when
+//! Kubernetes updates a mounted Secret. It asks instead of being told: inotify tells nothing about such links nor about
+//! network file systems, and to ask about a handful of files costs microseconds.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How often to look.
+pub(super) const EVERY: Duration = Duration::from_secs(2);
+
+/// What is known of a file without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Looks {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+}
+
+/// Files, and how they looked last.
+#[derive(Debug)]
+pub(super) struct Watch {
+    files: Vec<PathBuf>,
+    seen: Vec<Option<Looks>>,
+}
+
+impl Watch {
+    /// Of these files, as they look now.
+    pub(super) fn of(files: Vec<PathBuf>) -> Self {
+        let seen = look(&files);
+        Self { files, seen }
+    }
+
+    /// Whether one of them looks otherwise than when this was asked last. Blocking, for a moment.
+    pub(super) fn changed(&mut self) -> bool {
+        let now = look(&self.files);
+        let changed = now != self.seen;
+        self.seen = now;
+        changed
+    }
+}
+
+/// A file that is not there looks like nothing.
+fn look(files: &[PathBuf]) -> Vec<Option<Looks>> {
+    let each = files.iter().map(|file| {
+        let found = fs::metadata(file).ok()?;
+        Some(Looks {
+            device: found.dev(),
+            inode: found.ino(),
+            length: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+        })
+    });
+    each.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_replaced_or_linked_elsewhere_is_seen_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("plain"), "a").expect("a file");
+        // As Kubernetes mounts a Secret: key.pem -> ..data/key.pem, ..data -> ..one
+        for version in ["..one", "..two"] {
+            fs::create_dir(at(version)).expect("a folder");
+            fs::write(at(version).join("key.pem"), "same").expect("a file");
+        }
+        symlink("..one", at("..data")).expect("a link");
+        symlink("..data/key.pem", at("key.pem")).expect("a link");
+        let mut watch = Watch::of(vec![at("plain"), at("key.pem"), at("absent")]);
+        assert!(!watch.changed());
+
+        fs::write(at("plain"), "longer").expect("a file");
+        assert!(watch.changed());
+        assert!(!watch.changed(), "it is told once");
+
+        symlink("..two", at("..data_tmp")).expect("a link");
+        fs::rename(at("..data_tmp"), at("..data")).expect("in place");
+        assert!(watch.changed());
+
+        fs::write(at("absent"), "").expect("a file");
+        assert!(watch.changed());
+        fs::remove_file(at("absent")).expect("our own");
+        assert!(watch.changed());
+        assert!(!watch.changed());
+    }
+}
