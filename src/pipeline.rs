@@ -57,7 +57,7 @@ async fn deliver(stream: &Stream, draft: &Draft, approach: Approach) -> Result<F
     stream
         .announce(&draft.source, Some(&draft.claims), &outcome)
         .await?;
-    let Some(decision) = draft.decision(&outcome) else {
+    let Some(decision) = draft.decision(&outcome, &facts) else {
         return Ok(Final::unchanged(outcome));
     };
     let flushed = stream.remember(draft, decision);
@@ -69,7 +69,7 @@ async fn deliver(stream: &Stream, draft: &Draft, approach: Approach) -> Result<F
         });
     }
     // Without an acceptance only the mark keeps a restart from sending this one after a newer one: it keeps its lane.
-    stream.durable(&draft.source.lease, flushed).await?;
+    stream.durable_for(&draft.source, flushed).await?;
     Ok(Final::unchanged(outcome))
 }
 

@@ -60,6 +60,8 @@ pub(super) enum Leaving {
     Asked,
     /// The desk has released it.
     Released,
+    /// The desk has let it go; whether it stays is for the group to say, which is asked.
+    Doubted,
 }
 
 /// One assigned partition, as the poller sees it.
@@ -129,6 +131,10 @@ pub struct Poller {
     pub(super) rewinds: Vec<(Seat, i64)>,
     /// The group was asked whether we are still a member, at this moment.
     pub(super) asked_group: Option<Instant>,
+    /// How often it was.
+    pub(super) times_asked: u64,
+    /// What it confirmed is looked at again then: the broker did not say where a log ends.
+    pub(super) confirm_at: Instant,
     /// Losses that the desk has not heard of yet: until then no tick says that anything may be sent.
     pub(super) unheard_losses: usize,
     /// Which topics the names meant when we last had partitions of them; when to look again. Kept when they leave: the group
@@ -166,6 +172,8 @@ impl Poller {
             reading_since: Instant::now(),
             rewinds: Vec::new(),
             asked_group: None,
+            times_asked: 0,
+            confirm_at: Instant::now(),
             unheard_losses: 0,
             topic_ids: HashMap::new(),
             identify_at: Instant::now(),
@@ -225,6 +233,7 @@ impl Poller {
             self.look_again(consumer);
             self.identify(consumer);
             self.rewind_again(consumer);
+            self.take_confirmed(consumer);
             // The broker was asked, perhaps in vain for a while.
             self.tick(consumer);
             if self.paused || !self.room.has_space() {
@@ -298,6 +307,7 @@ impl Poller {
                     store.insert(seat, next);
                 }
                 Ok(Order::Release(seats)) => release.extend(seats),
+                Ok(Order::Confirm(seats)) => self.doubt(consumer, &seats),
                 Ok(Order::Rewind { seat, from }) => self.rewinds.push((seat, from)),
                 Ok(Order::Stopped) => self.unheard_losses = self.unheard_losses.saturating_sub(1),
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => break true,

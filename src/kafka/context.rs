@@ -20,8 +20,17 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::client::{self, Trouble};
 use super::token;
 
-/// Metadata of a commit that asks the group; kept with the offset, where nobody minds it.
-pub(super) const ASKED: &str = "still a member?";
+/// Metadata of a commit that asks the group for this time; kept with the offset, where nobody minds it.
+pub(super) fn asking(time: u64) -> String {
+    format!("{ASKED}{time}")
+}
+
+const ASKED: &str = "still a member? ";
+
+/// For which time a commit with this metadata asked the group.
+fn asked(metadata: &str) -> Option<u64> {
+    metadata.strip_prefix(ASKED)?.parse().ok()
+}
 
 /// Something that librdkafka said, in order.
 #[derive(Debug)]
@@ -30,8 +39,8 @@ pub(super) enum Said {
     Revoke(Vec<(String, i32)>),
     Committed {
         list: Vec<(String, i32, i64)>,
-        /// This commit asked the group whether we are still a member.
-        asked: bool,
+        /// This commit asked the group whether we are still a member, for this time.
+        asked: Option<u64>,
     },
     CommitFailed(KafkaError),
     HighWatermark(String, i32, i64),
@@ -150,7 +159,9 @@ impl ConsumerContext for Context {
         match result {
             Ok(()) => {
                 let elements = offsets.elements();
-                let asked = elements.iter().any(|element| element.metadata() == ASKED);
+                let asked = elements
+                    .iter()
+                    .find_map(|element| asked(element.metadata()));
                 let list = elements
                     .iter()
                     .filter_map(|element| match element.offset() {

@@ -120,6 +120,10 @@ pub enum Order {
     },
     /// These seats are done: hand their partitions over.
     Release(Vec<Seat>),
+    /// The shared state has another owner for the partition of these seats, its side partition's among them. They are done;
+    /// ask the group whose it is. If it is ours, it gets a new seat, from what was ordered to be stored on, told by
+    /// [`Notice::Lost`] and [`Notice::Assigned`].
+    Confirm(Vec<Seat>),
     /// Read this seat's partition once more from this offset on, under a new seat: answered by [`Notice::Lost`],
     /// [`Notice::Assigned`] and [`Notice::Rewound`], in this order, or by [`Notice::NotRewound`].
     Rewind {

@@ -47,7 +47,8 @@ impl Poller {
                 }
                 Said::Revoke(partitions) => self.revoke(consumer, &partitions),
                 Said::Committed { list, asked } => {
-                    if asked {
+                    // The answer for an older time may be from before a long silence.
+                    if asked == Some(self.times_asked) {
                         self.asked_group = None;
                     }
                     self.committed(list);

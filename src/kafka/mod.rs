@@ -6,6 +6,7 @@ pub mod client;
 pub mod consumer;
 mod context;
 pub mod dead_letter;
+mod doubt;
 pub mod events;
 mod hearing;
 mod look;

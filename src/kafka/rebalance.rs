@@ -10,7 +10,7 @@ use crate::ffi;
 
 use super::client::{Trouble, code_of};
 use super::consumer::{Leaving, Place, Poller};
-use super::context::{ASKED, Context};
+use super::context::{Context, asking};
 use super::events::{NewSeat, Notice, Seat};
 use super::start::{self, Beginnings};
 
@@ -144,6 +144,7 @@ impl Poller {
         self.beginnings = Beginnings::default();
         let mut list = TopicPartitionList::new();
         let mut seats = Vec::new();
+        let mut is_doubted = false;
         for (topic, partition) in partitions {
             list.add_partition(topic, *partition);
             if let Some(place) = self
@@ -151,6 +152,12 @@ impl Poller {
                 .get_mut(topic)
                 .and_then(|of| of.get_mut(partition))
             {
+                if place.leaving == Leaving::Doubted {
+                    // The desk is done with it, and the group has said whose it is not.
+                    place.leaving = Leaving::Released;
+                    is_doubted = true;
+                    continue;
+                }
                 place.leaving = Leaving::Asked;
                 seats.push(place.seat);
             }
@@ -167,9 +174,10 @@ impl Poller {
             self.lose(seats);
             self.forget(&list);
             self.unassign(consumer, &list);
-        } else if seats.is_empty() {
+        } else if seats.is_empty() && !is_doubted {
             self.unassign(consumer, &list);
         } else {
+            // What is left in doubt alone is given back with the next turn.
             let _ = consumer.pause(&list);
             self.tell(Notice::Revoking(seats));
         }
@@ -194,7 +202,7 @@ impl Poller {
         let mut list = TopicPartitionList::new();
         for (topic, partition, place) in self.all_places() {
             match place.leaving {
-                Leaving::No => {}
+                Leaving::No | Leaving::Doubted => {}
                 Leaving::Asked => return,
                 Leaving::Released => drop(list.add_partition(topic, partition)),
             }
@@ -234,10 +242,17 @@ impl Poller {
 
     /// Partitions are on their way to us or away.
     pub(super) fn rebalances(&self) -> bool {
-        self.unprepared.is_some()
-            || self
-                .all_places()
-                .any(|(_, _, place)| place.leaving != Leaving::No)
+        let moves = |place: &Place| matches!(place.leaving, Leaving::Asked | Leaving::Released);
+        self.unprepared.is_some() || self.all_places().any(|(_, _, place)| moves(place))
+    }
+
+    /// Whether a partition that stays may get another seat now. Not during a rebalance: librdkafka would take our word for
+    /// its answer. And not while the group has to say whether it stays.
+    pub(super) fn may_seat_again(&self) -> bool {
+        let stays = |place: &Place| place.leaving == Leaving::No;
+        self.unprepared.is_none()
+            && self.asked_group.is_none()
+            && self.all_places().all(|(_, _, place)| stays(place))
     }
 
     pub(super) fn pause(&mut self, consumer: &BaseConsumer<Context>, pause: bool) {
@@ -271,13 +286,15 @@ impl Poller {
     /// [`super::context::Said::Committed`] or [`super::context::Said::CommitFailed`]. Nothing new is committed by this. The
     /// commit is marked, because the answer to an older one, from before a long silence, proves nothing.
     pub(super) fn ask_group(&mut self, consumer: &BaseConsumer<Context>) {
+        self.times_asked += 1;
+        let metadata = asking(self.times_asked);
         let mut list = TopicPartitionList::new();
         for (topic, partition, place) in self.all_places() {
             let offset = Offset::Offset(place.stored);
             if list.add_partition_offset(topic, partition, offset).is_err() {
                 tracing::error!(topic, partition, "no valid offset to ask the group with");
             } else if let Some(mut element) = list.find_partition(topic, partition) {
-                element.set_metadata(ASKED);
+                element.set_metadata(&metadata);
             }
         }
         self.asked_group = Some(Instant::now());

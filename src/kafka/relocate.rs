@@ -65,10 +65,10 @@ impl Stood {
 impl Poller {
     /// A position outside of the log while reading: retention overtook us, or the topic was made anew. librdkafka has
     /// stopped reading there and does not say where, so each partition is looked at, until the broker has answered for
-    /// all. Not during a rebalance: librdkafka would take our word for its answer.
+    /// all.
     pub(super) fn reposition_again(&mut self, consumer: &BaseConsumer<Context>) {
         let due = self.reposition_at.is_some_and(|at| at <= Instant::now());
-        if !due || self.rebalances() {
+        if !due || !self.may_seat_again() {
             return;
         }
         self.reposition_at = None;
@@ -210,7 +210,8 @@ impl Poller {
                 records,
             });
         }
-        self.seat_again(consumer, seat, (&topic, partition), (from, log_end));
+        let start = start::Start::anew(from, log_end);
+        self.seat_again(consumer, seat, (&topic, partition), start);
         // What was committed last is a place in the log as it was, and may be one in the log as it is.
         let mut begin = TopicPartitionList::new();
         let result = begin
@@ -221,33 +222,26 @@ impl Poller {
         }
     }
 
-    /// Gives the partition a new seat, from this offset on, as one of a log that nobody has worked on: its marks count no
-    /// longer.
+    /// Gives the partition a new seat, which begins like this.
     pub(super) fn seat_again(
         &mut self,
         consumer: &BaseConsumer<Context>,
         seat: Seat,
         (topic, partition): (&str, i32),
-        (from, log_end): (i64, i64),
+        start: start::Start,
     ) {
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition);
         self.unassign(consumer, &list);
         self.lose_with_its_side(seat, (topic, partition));
         self.forget(&list);
-        let start = start::Start {
-            offset: from,
-            committed: None,
-            log_end,
-            lost: 0,
-        };
         self.seat_partitions(consumer, &[(topic.to_owned(), partition)], &[start]);
     }
 
     /// Compares the topics' ids with those that they had when we last had partitions of them. A log that was made anew and is
     /// longer already than we have read of the old one shows in nothing else: librdkafka reads on at the old offset.
     pub(super) fn identify(&mut self, consumer: &BaseConsumer<Context>) {
-        if self.identify_at > Instant::now() || self.places.is_empty() || self.rebalances() {
+        if self.identify_at > Instant::now() || self.places.is_empty() || !self.may_seat_again() {
             return;
         }
         self.identify_at = Instant::now() + IDENTIFY;

@@ -7,11 +7,12 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::consumer::{ASK, Leaving, Poller};
 use super::context::Context;
 use super::events::{Notice, Seat};
+use super::start::Start;
 
 impl Poller {
-    /// Carries out what was ordered. Not during a rebalance: librdkafka would take our word for its answer.
+    /// Carries out what was ordered.
     pub(super) fn rewind_again(&mut self, consumer: &BaseConsumer<Context>) {
-        if self.rewinds.is_empty() || self.rebalances() {
+        if self.rewinds.is_empty() || !self.may_seat_again() {
             return;
         }
         for (seat, from) in std::mem::take(&mut self.rewinds) {
@@ -47,7 +48,8 @@ impl Poller {
         (topic, partition): (&str, i32),
         (from, log_end): (i64, i64),
     ) {
-        self.seat_again(consumer, seat, (topic, partition), (from, log_end));
+        let start = Start::anew(from, log_end);
+        self.seat_again(consumer, seat, (topic, partition), start);
         let committed = commit(consumer, topic, partition, from).unwrap_or_else(|error| {
             tracing::warn!(%error, topic, partition, from, "where the rewound partition begins was not committed");
             false

@@ -39,6 +39,18 @@ pub(super) struct Start {
     pub(super) lost: u64,
 }
 
+impl Start {
+    /// From this offset on, as in a log that nobody has worked on: marks count no longer.
+    pub(super) fn anew(offset: i64, log_end: i64) -> Self {
+        Self {
+            offset,
+            committed: None,
+            log_end,
+            lost: 0,
+        }
+    }
+}
+
 /// Decides the start of one partition. Pure: `low` and `high` are the log's first and next offset.
 pub(super) fn decide(committed: Option<i64>, low: i64, high: i64) -> Start {
     let start = |offset: i64, lost: u64| Start {

@@ -87,6 +87,8 @@ pub struct StreamMetrics {
     pub lag_seconds: Gauge,
     pub spread_subjects: IntCounter,
     pub handovers: IntCounter,
+    /// Partitions that were let go, because the shared state had another owner for them.
+    pub state_fenced: IntCounter,
     /// Whether the stream goes on without its state.
     pub state_bypassed: IntGauge,
     /// SETs that were admitted without asking the state.

@@ -6,6 +6,7 @@
 mod board;
 mod going;
 mod rewinding;
+mod settling;
 mod taking;
 mod tenure;
 
@@ -14,7 +15,6 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -22,16 +22,16 @@ use tokio_util::sync::CancellationToken;
 use crate::delivery::guard::{Guard, GuardSettings};
 use crate::kafka::events::{Notice, Order, Seat, Seated};
 use crate::lanes::{Lanes, Ticket};
-use crate::state::Flushed;
 
 use super::intake::Intake;
 use super::journey::{Draft, Final, Lease, LetGo, Outcome};
-use super::seats::{Freed, Places};
+use super::seats::Places;
 use super::status::StreamStatus;
 use super::stream::Stream;
 use super::valve::Wish;
 use going::Journeys;
 use rewinding::Rewinds;
+use settling::{Settling, Waiting, settle_in_order};
 
 /// How often time passes for guard, probes, gauges and stored offsets.
 const TICK: Duration = Duration::from_millis(100);
@@ -87,14 +87,6 @@ struct Arrived {
     end: Result<Final, LetGo>,
 }
 
-/// What becomes durable, in order.
-enum Settling {
-    /// A SET of this record.
-    Set { seat: Seat, offset: i64 },
-    /// The state knows that everything before `next` is settled, so it may be stored.
-    Progress { seat: Seat, next: i64 },
-}
-
 /// See the module.
 pub struct Desk {
     stream: Arc<Stream>,
@@ -105,7 +97,7 @@ pub struct Desk {
     journeys: JoinSet<Arrived>,
     journeys_by_id: Journeys,
     rewinds: Rewinds,
-    to_settle: UnboundedSender<(Flushed, Settling)>,
+    to_settle: UnboundedSender<Waiting>,
     settled: UnboundedReceiver<Settling>,
     settler: JoinSet<()>,
     queue: VecDeque<Seated>,
@@ -245,6 +237,10 @@ impl Desk {
             Err(LetGo) => {
                 if let Some(place) = self.places.get_mut(&seat) {
                     place.under_way = place.under_way.saturating_sub(1);
+                    if place.lease.fenced.is_cancelled() {
+                        self.fenced(seat);
+                        return Ok(());
+                    }
                     // Only a partition that leaves lets its SETs go; else this one would never settle.
                     if !place.lease.soft.is_cancelled() && self.stream.broken().is_none() {
                         return Err("a SET was let go although its partition stays".to_owned());
@@ -257,60 +253,6 @@ impl Desk {
 
     fn count(&self, outcome: &Outcome) {
         self.stream.parts.metrics.outcomes.inc(outcome.as_str());
-    }
-
-    /// Settles now when the state is durable already, else in order when it is.
-    fn when_durable(&mut self, flushed: Option<Flushed>, what: Settling) -> Result<(), Broken> {
-        let Some(mut flushed) = flushed else {
-            return self.settle(what);
-        };
-        match (&mut flushed).now_or_never() {
-            Some(Ok(())) => self.settle(what),
-            Some(Err(error)) => {
-                // Kept by the state, to be written again: the settler asks until it is.
-                tracing::debug!(stream = self.stream.id(), %error, "not durable yet");
-                self.pass_on(self.stream.parts.state.flush(), what)
-            }
-            None => self.pass_on(flushed, what),
-        }
-    }
-
-    fn pass_on(&self, flushed: Flushed, what: Settling) -> Result<(), Broken> {
-        match self.to_settle.send((flushed, what)) {
-            // After an abort nobody settles any more.
-            Err(_) if !self.inputs.hard.is_cancelled() => Err("the settler ended".to_owned()),
-            _ => Ok(()),
-        }
-    }
-
-    fn settle(&mut self, settling: Settling) -> Result<(), Broken> {
-        match settling {
-            Settling::Set { seat, offset } => {
-                let Some(place) = self.places.get_mut(&seat) else {
-                    return Ok(());
-                };
-                place.flushed();
-                let freed = place.settle(offset).map_err(|error| error.to_string())?;
-                self.free(freed);
-            }
-            Settling::Progress { seat, next } => {
-                if let Some(place) = self.places.get_mut(&seat) {
-                    place.flushed();
-                    #[cfg(feature = "chaos-faults")]
-                    if super::broken::is(super::broken::Broken::StoreEarly) {
-                        return Ok(());
-                    }
-                    // A poller that is gone stores nothing more.
-                    let _ = self.inputs.orders.send(Order::Store { seat, next });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn free(&self, freed: Freed) {
-        let room = &self.stream.parts.room;
-        room.leave(freed.records, freed.sets, freed.bytes);
     }
 
     async fn notice(&mut self, notice: Notice) -> Result<(), Broken> {
@@ -406,21 +348,5 @@ impl Desk {
         }
         self.show();
         Ok(())
-    }
-}
-
-/// Waits for each flush in the order in which they were made. A flush that fails holds the stream; the state keeps what
-/// was not written, and is asked again until it is durable.
-async fn settle_in_order(
-    stream: Arc<Stream>,
-    lease: Lease,
-    mut waiting: UnboundedReceiver<(Flushed, Settling)>,
-    done: UnboundedSender<Settling>,
-) {
-    while let Some((flushed, what)) = waiting.recv().await {
-        // Nobody waits for what the hard token aborts.
-        if stream.durable(&lease, flushed).await.is_err() || done.send(what).is_err() {
-            return;
-        }
     }
 }

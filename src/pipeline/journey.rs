@@ -30,6 +30,8 @@ pub(crate) struct Lease {
     pub(crate) hard: CancellationToken,
     /// Cancelled: the state has said what it knows about the partition; nothing is asked before.
     pub(crate) taken_over: CancellationToken,
+    /// Cancelled: what was decided about the partition was not taken by the shared state.
+    pub(crate) fenced: CancellationToken,
 }
 
 impl Lease {
@@ -62,6 +64,9 @@ async fn unless<T>(token: &CancellationToken, work: impl Future<Output = T>) -> 
     }
 }
 
+/// A partition of a source topic, as the state knows it.
+pub(crate) type SourcePartition = (Arc<str>, i32);
+
 /// Where a SET or a fault comes from.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
@@ -83,6 +88,12 @@ impl Source {
             Some(replay) => &replay.topic.source,
             None => &self.record.origin.topic,
         }
+    }
+
+    /// The partition under which the state keeps what is decided: the record's own, also for a replay.
+    pub(crate) fn source_partition(&self) -> SourcePartition {
+        let origin = &self.record.origin;
+        (Arc::clone(&origin.topic), origin.partition)
     }
 
     /// It waits until the state answers: see [`Replay::is_unsure`].
@@ -139,20 +150,23 @@ impl Draft {
     }
 
     /// What the state is to remember of an outcome; [`None`]: it knows already.
-    pub(crate) fn decision(&self, outcome: &Outcome) -> Option<Decision> {
+    pub(crate) fn decision(&self, outcome: &Outcome, facts: &Facts) -> Option<Decision> {
         let (level, event_time) = (self.claims.event.level(), self.claims.event_time());
+        let is_late = facts.delivered_late && matches!(outcome, Outcome::Duplicate);
         match (outcome, &self.source.replay) {
-            (Outcome::Delivered { .. } | Outcome::Shadowed, None) => {
+            (_, None) if is_late || outcome.is_acceptance() => {
                 Some(Decision::Accepted { level, event_time })
             }
-            (Outcome::Delivered { .. } | Outcome::Shadowed, Some(_)) => {
+            (_, Some(_)) if is_late || outcome.is_acceptance() => {
                 Some(Decision::Replayed { level, event_time })
             }
             (Outcome::DeadLettered(_), None) => Some(Decision::Final),
             // Its mark was left when it became a dead letter for the first time.
             (Outcome::DeadLettered(_), Some(_)) => None,
             (
-                Outcome::Duplicate
+                Outcome::Delivered { .. }
+                | Outcome::Shadowed
+                | Outcome::Duplicate
                 | Outcome::AlreadyDecided
                 | Outcome::Stale
                 | Outcome::Filtered(_),

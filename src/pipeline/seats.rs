@@ -8,7 +8,7 @@ use crate::kafka::events::{NewSeat, Seat, SideTopic};
 use crate::kafka::offsets::{NotUnsettled, OffsetTracker, OutOfOrder};
 use crate::record::Record;
 
-use super::journey::Lease;
+use super::journey::{Lease, SourcePartition};
 
 /// What is open of one record.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(super) struct Place {
     pub(super) lease: Lease,
     /// The partition shall leave; what is on the wire has until then.
     pub(super) leaving: Option<Instant>,
+    /// It leaves because the shared state has another owner for it: the group is asked whose it is.
+    pub(super) fenced: bool,
     pub(super) log_end: i64,
     /// Journeys of this seat.
     pub(super) under_way: usize,
@@ -61,6 +63,7 @@ impl Place {
             side: seat.side.clone(),
             lease,
             leaving: None,
+            fenced: false,
             log_end: seat.log_end,
             under_way: 0,
             flushing: 0,
@@ -70,6 +73,12 @@ impl Place {
             settled_up_to: seat.start,
             read_up_to: seat.start,
         }
+    }
+
+    /// The partition under which the state keeps what is decided here.
+    pub(super) fn source_partition(&self) -> SourcePartition {
+        let topic = self.side.as_ref().map_or(&self.topic, |side| &side.source);
+        (Arc::clone(topic), self.partition)
     }
 
     /// A journey has its outcome; what is left is to make it durable.

@@ -25,7 +25,7 @@ use crate::set::{Level, Timestamp};
 use crate::signing::{KeyRing, Signer};
 use crate::state::{Decided, Decision, Facts, Flushed, Handover, Reply, StateError, StreamState};
 
-use super::journey::{Draft, Lease, LetGo, Outcome};
+use super::journey::{Draft, Lease, LetGo, Outcome, Source, SourcePartition};
 use super::operator::OperatorHold;
 use super::outage::{Outage, Waiting};
 use super::passage::{HeldSince, Passage};
@@ -97,6 +97,21 @@ pub struct Stream {
     pub(super) letter_outage: Outage,
     /// What becomes of replays cannot be told: no reason to hold what comes in.
     pub(super) replay_outage: Outage,
+}
+
+/// What was decided does not become durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotDurable {
+    /// Nobody waits for it any more.
+    LetGo,
+    /// The shared state has another owner for the partition.
+    Fenced,
+}
+
+impl From<LetGo> for NotDurable {
+    fn from(_: LetGo) -> Self {
+        Self::LetGo
+    }
 }
 
 /// Seconds since 1970, rounded down: an `iat` is never ahead of the machine's clock.
@@ -276,17 +291,46 @@ impl Stream {
 
     /// Waits until what was remembered is durable. The state keeps what it could not write; it is asked again until it
     /// could, and the stream is held meanwhile.
-    pub(super) async fn durable(&self, lease: &Lease, flushed: Flushed) -> Result<(), LetGo> {
+    pub(super) async fn durable(
+        &self,
+        lease: &Lease,
+        of: Option<&SourcePartition>,
+        flushed: Flushed,
+    ) -> Result<(), NotDurable> {
         let mut flushed = flushed;
         let mut wait = FIRST_RETRY;
         let mut holding = None;
         while let Err(error) = lease.finish(flushed).await? {
+            if matches!(error, StateError::Fenced { .. }) {
+                return Err(NotDurable::Fenced);
+            }
             holding = Some(self.state_failed(&error, holding));
             lease.finish(tokio::time::sleep(wait)).await?;
             wait = (wait * 2).min(MAX_RETRY);
-            flushed = self.parts.state.flush();
+            flushed = self.flush(of);
         }
         Ok(())
+    }
+
+    /// The same for the outcome of a SET. One that a fenced partition has to let go is not decided.
+    pub(super) async fn durable_for(&self, source: &Source, flushed: Flushed) -> Result<(), LetGo> {
+        let of = source.source_partition();
+        let durable = self.durable(&source.lease, Some(&of), flushed).await;
+        durable.map_err(|why| {
+            if why == NotDurable::Fenced {
+                source.lease.fenced.cancel();
+            }
+            LetGo
+        })
+    }
+
+    /// Asks once more whether what was noted, of one partition or of all, is durable.
+    pub(super) fn flush(&self, of: Option<&SourcePartition>) -> Flushed {
+        let state = &self.parts.state;
+        of.map_or_else(
+            || state.flush(),
+            |(topic, partition)| state.flush_of(topic, *partition),
+        )
     }
 
     /// Step *complete*: the level before, from the mapping or from the state, and the time of issue.

@@ -108,6 +108,13 @@ pub enum StateError {
         /// The newest one that we can read.
         known: i64,
     },
+    /// In the Redis the partition has another owner, or none any more, so what was noted about it is not taken. The
+    /// consumer group says whether it is ours; then it has to be assigned anew.
+    #[error("the partition {place} has another owner in the Redis")]
+    Fenced {
+        /// `topic:partition`.
+        place: Arc<str>,
+    },
     /// A file for TLS to the Redis cannot be read. A fault of the set-up.
     #[error("cannot read {path} for TLS to the Redis at {at}")]
     RemoteFile {

@@ -36,6 +36,9 @@ pub struct Question {
 pub struct Facts {
     /// The jti was accepted within the window: a duplicate.
     pub delivered: bool,
+    /// It was accepted by an owner of the partition that had lost it by then, so mark and level do not know of it: whoever
+    /// finds it delivered remembers it as accepted.
+    pub delivered_late: bool,
     /// The newest SET about the subject from this partition that had a final outcome. A SET that
     /// is not newer was decided before.
     pub mark: Option<Position>,

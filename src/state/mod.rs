@@ -20,7 +20,8 @@
 //!
 //! When the backend fails (full disk, no answer from Redis), a failed `remember` or `progress` is **not** lost and must
 //! not be repeated: the backend keeps it, in order, and writes it as soon as it can. The stream is
-//! held, and [`StreamState::flush`] is tried again until it is `Ok`.
+//! held, and [`StreamState::flush_of`] is tried again until it is `Ok`. One error is final: [`StateError::Fenced`], where
+//! the shared state has another owner for the partition. Nothing of it may settle then; the group says who is right.
 //!
 //! It must never block the caller, keep a subject or a jti in clear text, or grow without bound: the
 //! queue to a backend holds only what callers have not settled yet, so `max_unsettled` bounds it.
@@ -63,6 +64,10 @@ trait Backend: Send + Sync {
     fn released(&self, _topic: &str, _partition: i32) {}
     fn forget(&self, jtis: &[JtiKey]) -> Flushed;
     fn flush(&self) -> Flushed;
+    /// As [`Self::flush`] about what was noted of one partition; only a shared state can refuse it.
+    fn flush_of(&self, _topic: &str, _partition: i32) -> Flushed {
+        self.flush()
+    }
     /// The stream goes on without its state.
     fn is_bypassed(&self) -> bool {
         false

@@ -172,8 +172,8 @@ impl StreamState {
     /// neither mark nor level (compare-and-set): only its jti is noted, if it was accepted.
     ///
     /// # Errors
-    /// It is not durable yet, but not forgotten: hold the stream and call [`Self::flush`] until
-    /// that is `Ok`; do not remember it again.
+    /// It is not durable yet, but not forgotten: hold the stream and call [`Self::flush_of`] until
+    /// that is `Ok`; do not remember it again. But [`StateError::Fenced`]: only that it was accepted is noted.
     pub fn remember(&self, decided: &Decided) -> Flushed {
         self.0.remember(decided)
     }
@@ -228,6 +228,14 @@ impl StreamState {
     /// It still is not.
     pub fn flush(&self) -> Flushed {
         self.0.flush()
+    }
+
+    /// As [`Self::flush`], for what was noted about one partition.
+    ///
+    /// # Errors
+    /// It still is not durable, or ([`StateError::Fenced`]) not all of it was taken since the partition was assigned.
+    pub fn flush_of(&self, topic: &str, partition: i32) -> Flushed {
+        self.0.flush_of(topic, partition)
     }
 
     /// Whether the state is gone and the stream goes on without, as configured.

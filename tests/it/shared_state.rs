@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use setbridge::okta::simulator::{Reply, Simulator};
 
-use crate::support::bridge::Bridge;
+use crate::support::bridge::{Bridge, SOON};
 use crate::support::broker::{Broker, apache, brokers};
 use crate::support::configuration::{Configuration, receiver, record, user};
 use crate::support::fresh;
@@ -97,6 +97,46 @@ async fn in_redis_levels_go_along() {
         }
         assert_levels_follow(&group.org);
         assert_whole_and_in_order(&group.org, 1, 4);
+    }
+}
+
+/// Another process takes a partition in the Redis that is ours in the group: a zombie that believed in it long enough, as
+/// it wakes. The group says that it is ours, so it is taken over again, and nothing shows at the receiver.
+#[tokio::test]
+async fn who_the_group_confirms_takes_its_partition_back() {
+    for broker in brokers() {
+        for loses_all in [false, true] {
+            let server = RedisServer::start(&[]);
+            let mut group = Group::new(&broker, 2).await;
+            group.common = group.common.redis(&server);
+            let mut bridge = Bridge::start(&sharing(&group.common, "a")).await;
+            group.wire.produce_all(&group.topic, wave(6, 0..3)).await;
+            all_taken(&group.org, 18, || bridge.log_text()).await;
+            let id = group.common.group("okta");
+            group.wire.wait_committed(&id, &group.topic, 18, SOON).await;
+            if loses_all {
+                server.cli(&["FLUSHALL"]);
+            }
+            let keys = server.cli(&["KEYS", "*{okta}:stream"]);
+            let tenures = keys.trim().replace(":stream", ":p");
+            for partition in 0..2 {
+                let place = format!("{}:{partition}", group.topic);
+                let zombie = format!("{:019} - 0 0 {:032x}", 0, 7);
+                server.cli(&["HSET", &tenures, &place, &zombie]);
+            }
+            group.wire.produce_all(&group.topic, wave(6, 3..6)).await;
+            all_taken(&group.org, 36, || bridge.log_text()).await;
+            group.wire.wait_committed(&id, &group.topic, 36, SOON).await;
+            let fenced = bridge
+                .metrics()
+                .await
+                .sum("setbridge_state_fenced_total", &[]);
+            assert!((1.0..=2.0).contains(&fenced), "{fenced}: {}", broker.name());
+            assert_whole_and_in_order(&group.org, 6, 6);
+            assert_eq!(group.org.tally().repeats, 0, "{}", bridge.log_text());
+            bridge.held("okta", None).await;
+            bridge.drain().await;
+        }
     }
 }
 

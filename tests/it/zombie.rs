@@ -9,7 +9,10 @@ use crate::support::bridge::{Bridge, SOON};
 use crate::support::broker::apache;
 use crate::support::configuration::{Configuration, receiver};
 use crate::support::fresh;
-use crate::support::numbered::{all_taken, assert_whole_and_in_order, member, register, wave};
+use crate::support::numbered::{
+    all_taken, assert_levels_follow, assert_whole_and_in_order, member, register, sharing, wave,
+};
+use crate::support::redis_server::RedisServer;
 
 const USERS: usize = 40;
 
@@ -109,6 +112,54 @@ async fn a_woken_member_that_never_settled_anything_sends_nothing() {
 #[tokio::test]
 async fn a_woken_member_of_the_consumer_protocol_sends_nothing() {
     woken(true, true).await;
+}
+
+/// What is on the wire when it is stopped is accepted, and the next owner sends it once more. It hears of that when it
+/// wakes, and must not write it over what the owner has written since.
+#[tokio::test]
+async fn a_woken_member_fences_nobody_in_redis() {
+    let Some(kafka) = apache() else { return };
+    let (wire, topic) = (kafka.wire(), fresh("detections"));
+    wire.create_topic(&topic, 1, &[]).await;
+    let org = receiver().await;
+    let common = Configuration::new(wire)
+        .stream("okta", &topic, &org)
+        .set("kafka.session_timeout", "2s")
+        .redis(RedisServer::shared());
+    register(&org, &common, &["a", "b"]);
+    let (group, assigned) = (common.group("okta"), [("stream", "okta")]);
+    let mut a = Bridge::start(&sharing(&common, "a")).await;
+    wire.produce_all(&topic, wave(8, 0..1)).await;
+    wire.wait_committed(&group, &topic, 8, SOON).await;
+    org.answer_when(None, |_| true, Reply::Judge.after(Duration::from_secs(2)));
+    wire.produce_all(&topic, wave(8, 1..2)).await;
+    a.metric("setbridge_requests_in_flight", &assigned, |n| n == 8.0)
+        .await;
+    a.stop();
+    all_taken(&org, 16, || a.log_text()).await;
+    org.recover();
+    let mut b = Bridge::start(&sharing(&common, "b")).await;
+    wire.produce_all(&topic, wave(8, 2..4)).await;
+    all_taken(&org, 32, || b.log_text()).await;
+    wire.wait_committed(&group, &topic, 32, SOON).await;
+    a.cont();
+    let lost = [("stream", "okta"), ("kind", "lost")];
+    a.metric("setbridge_rebalances_total", &lost, |n| n == 1.0)
+        .await;
+    wire.produce_all(&topic, wave(8, 4..5)).await;
+    all_taken(&org, 40, || b.log_text()).await;
+    wire.wait_committed(&group, &topic, 40, SOON).await;
+    assert_whole_and_in_order(&org, 8, 5);
+    assert_levels_follow(&org);
+    let metrics = b.metrics().await;
+    for undisturbed in [
+        "setbridge_state_fenced_total",
+        "setbridge_state_handovers_total",
+    ] {
+        assert_eq!(metrics.sum(undisturbed, &[]), 0.0, "{}", b.log_text());
+    }
+    b.drain().await;
+    a.drain().await;
 }
 
 /// A stop that is shorter than the session changes nothing.

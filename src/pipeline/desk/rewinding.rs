@@ -110,7 +110,7 @@ impl Desk {
         let (stream, lease) = (Arc::clone(&self.stream), self.lease());
         self.preparing.spawn(async move {
             let durable = match forgotten {
-                Some(forgotten) => stream.durable(&lease, forgotten).await.is_ok(),
+                Some(forgotten) => stream.durable(&lease, None, forgotten).await.is_ok(),
                 None => false,
             };
             let done = match (durable, committed) {

@@ -1,12 +1,14 @@
 //! Partitions that come and go: taking one over, letting one go, storing how far it is settled, draining all.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::journey::Lease;
+use super::super::journey::{Lease, SourcePartition};
 use super::super::seats::Place;
 use super::super::stream::DEAD_LETTERS;
-use super::{Broken, Desk, Settling};
+use super::settling::Settling;
+use super::{Broken, Desk};
 use crate::config::Mode;
 use crate::kafka::events::{NewSeat, Order, Seat};
 
@@ -19,6 +21,7 @@ impl Desk {
             soft: self.inputs.soft.child_token(),
             hard: self.inputs.hard.child_token(),
             taken_over: CancellationToken::new(),
+            fenced: CancellationToken::new(),
         }
     }
 
@@ -108,11 +111,55 @@ impl Desk {
                 }
                 tracing::info!(stream = self.stream.id(), topic = %place.topic, partition = place.partition, "partition leaves");
                 place.leaving = Some(until);
+                // Who asks for it has an answer already.
+                place.fenced = false;
                 place.lease.soft.cancel();
             }
         }
         self.withdraw(seats);
         self.release();
+    }
+
+    /// The shared state did not take what was decided about the partition: it has another owner there, which may be right
+    /// or may not. So the partition is let go, with its side partition, and the group is asked whose it is.
+    pub(super) fn fenced(&mut self, seat: Seat) {
+        let Some(of) = self.places.get(&seat).map(Place::source_partition) else {
+            return;
+        };
+        let until = Instant::now() + self.inputs.grace;
+        let mut seats = Vec::new();
+        for (seat, place) in &mut self.places {
+            if place.source_partition() == of && place.leaving.is_none() {
+                (place.leaving, place.fenced) = (Some(until), true);
+                place.lease.soft.cancel();
+                seats.push(*seat);
+            }
+        }
+        if seats.is_empty() {
+            return;
+        }
+        self.stream.parts.metrics.state_fenced.inc();
+        let (topic, partition) = of;
+        tracing::warn!(stream = self.stream.id(), %topic, partition, "the shared state has another owner for the partition: nothing of it is sent until the group has said whose it is");
+        self.withdraw(&seats);
+        self.release();
+    }
+
+    /// The partitions of which everything is done, the side partition included, that are let go because they are fenced.
+    fn confirm(&mut self, now: Instant) {
+        let mut of: HashMap<SourcePartition, (bool, Vec<Seat>)> = HashMap::new();
+        for (seat, place) in self.places.iter().filter(|(_, place)| place.fenced) {
+            let (all, seats) = of
+                .entry(place.source_partition())
+                .or_insert((true, Vec::new()));
+            *all &= place.may_leave(now);
+            seats.push(*seat);
+        }
+        for (_, seats) in of.into_values().filter(|(all, _)| *all) {
+            seats.iter().for_each(|seat| self.remove(*seat));
+            // A poller that is gone has given everything back.
+            let _ = self.inputs.orders.send(Order::Confirm(seats));
+        }
     }
 
     /// When it returns, no journey of these seats is left: one that had passed its last look at the lease may still have
@@ -159,9 +206,11 @@ impl Desk {
         }
         self.store();
         let now = Instant::now();
+        self.confirm(now);
+        let may = |place: &Place| !place.fenced && place.may_leave(now);
         let done: Vec<Seat> = leaving
             .into_iter()
-            .filter(|seat| self.places.get(seat).is_some_and(|p| p.may_leave(now)))
+            .filter(|seat| self.places.get(seat).is_some_and(may))
             .collect();
         for place in done.iter().filter_map(|seat| self.places.get(seat)) {
             if place.flushing > 0 {
@@ -201,7 +250,8 @@ impl Desk {
     pub(super) fn store(&mut self) {
         let mut moved: Vec<(Seat, Arc<str>, i32, i64)> = Vec::new();
         for (seat, place) in &mut self.places {
-            if place.side.is_none() && !place.lease.taken_over.is_cancelled() {
+            let asked = place.side.is_some() || place.lease.taken_over.is_cancelled();
+            if place.fenced || !asked {
                 continue;
             }
             let Some(next) = place.take_storable() else {

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::state::StateError;
 
-/// The version of the spelling of keys and values.
-const SCHEMA: i64 = 1;
+/// The version of the spelling of keys and values. 2: tenures name their owner.
+const SCHEMA: i64 = 2;
 
 /// A connection with its scripts loaded.
 pub(super) struct Link {

@@ -41,9 +41,8 @@ use super::{
     reply::Answer,
 };
 use health::Health;
-use places::Place;
+use places::{Assignment, Place};
 pub use settings::{OnUnavailable, RedisAddress, RedisSettings, RedisTls};
-use steps::Assignment;
 use writer::{Common, Writer};
 
 /// What the handles ask of a stream's task.
@@ -55,7 +54,8 @@ enum Command {
     Released(Place),
     /// Never empty.
     Forget(Vec<JtiKey>, Answer<()>),
-    Flush(Answer<()>),
+    /// Of one partition, or all.
+    Flush(Option<Place>, Answer<()>),
     AcceptedUnder(Answer<Option<[u8; 32]>>),
     OperatorHold(Answer<Option<String>>),
     HeldSince(Answer<Option<i64>>),
@@ -212,8 +212,12 @@ impl Backend for RedisStream {
         log_end: i64,
     ) -> Reply<Handover> {
         let place = text::place(topic, partition).into();
+        let Some(token) = text::token() else {
+            return Reply::now(Err(StateError::Stopped));
+        };
         let assignment = Assignment {
             place,
+            token,
             committed,
             log_end,
         };
@@ -232,7 +236,12 @@ impl Backend for RedisStream {
     }
 
     fn flush(&self) -> Flushed {
-        self.ask(Command::Flush)
+        self.ask(|answer| Command::Flush(None, answer))
+    }
+
+    fn flush_of(&self, topic: &str, partition: i32) -> Flushed {
+        let place = text::place(topic, partition).into();
+        self.ask(|answer| Command::Flush(Some(place), answer))
     }
 
     fn is_bypassed(&self) -> bool {

@@ -1,90 +1,183 @@
-//! The partitions that this process was assigned, and the epochs that it writes in. Pure.
+//! The partitions that this process was assigned, and the token under which it owns each. Pure.
+//!
+//! A token is drawn for each assignment and stands in the tenure that all members share. Every write names it, and one
+//! that names another than the one there is refused: whoever took the partition later, or a loss of data, has ended our
+//! tenure. It says who wrote last, not who is right; that only the group knows.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use super::text;
+use super::text::{self, NOBODY};
 use crate::state::{Handover, tenure::Tenure};
 
 /// A topic and a partition of it, as they are spelled in Redis.
 pub(super) type Place = Arc<str>;
 
+/// Names one assignment of one partition to one process.
+pub(super) type Token = Arc<str>;
+
+/// A partition that becomes ours.
+#[derive(Debug, Clone)]
+pub(super) struct Assignment {
+    pub(super) place: Place,
+    pub(super) token: Token,
+    pub(super) committed: Option<i64>,
+    pub(super) log_end: i64,
+}
+
+impl Assignment {
+    /// What it means, from the tenure as it is spelled in Redis, and the tenure to be. What cannot be read counts as never
+    /// seen. Then its epochs begin anywhere: of marks and levels that are there all the same none belongs to them.
+    pub(super) fn tenure(&self, found: &str) -> (Handover, Tenure) {
+        if let Some((mut tenure, _)) = text::read_tenure(found) {
+            return (tenure.assigned(self.committed, self.log_end), tenure);
+        }
+        let digits = self.token.get(..15).unwrap_or_default();
+        let epoch = i64::from_str_radix(digits, 16).unwrap_or_default();
+        let tenure = Tenure {
+            next_offset: self.committed,
+            newest_mark: None,
+            marks_epoch: epoch,
+            levels_epoch: epoch,
+        };
+        (Handover::First, tenure)
+    }
+}
+
 /// What a process knows about a partition of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Held {
-    /// Writes of another epoch are not ours to make.
-    pub(super) marks_epoch: i64,
-    /// The same for levels.
-    pub(super) levels_epoch: i64,
+    pub(super) token: Token,
     /// The progress that the server acknowledged since the assignment.
     pub(super) settled: Option<i64>,
 }
 
+impl Held {
+    /// The tenure is ours and does not have what was acknowledged.
+    fn is_ahead_of(&self, tenure: &Tenure, owner: &str) -> bool {
+        owner == &*self.token && self.settled > tenure.next_offset
+    }
+
+    /// Whether the server, on which this tenure was found, has lost writes of ours that it had acknowledged.
+    pub(super) fn has_lost(&self, found: &str) -> bool {
+        text::read_tenure(found).is_some_and(|(tenure, owner)| self.is_ahead_of(&tenure, owner))
+    }
+
+    /// The same tenure with what was acknowledged, in epochs to which none of the marks and levels there belongs.
+    /// [`None`]: nothing is lost, or it is not ours any more.
+    pub(super) fn without_what_is_lost(&self, found: &str) -> Option<String> {
+        let (mut tenure, owner) = text::read_tenure(found)?;
+        if !self.is_ahead_of(&tenure, owner) {
+            return None;
+        }
+        tenure.next_offset = self.settled;
+        tenure.newest_mark = None;
+        tenure.marks_epoch += 1;
+        tenure.levels_epoch += 1;
+        Some(text::tenure(&tenure, owner))
+    }
+
+    /// The same tenure in a new epoch of levels, to which none of those there belongs. [`None`]: it is not ours any more.
+    pub(super) fn without_levels(&self, found: &str) -> Option<String> {
+        let (mut tenure, owner) = text::read_tenure(found)?;
+        tenure.levels_epoch += 1;
+        (owner == &*self.token).then(|| text::tenure(&tenure, owner))
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Places(HashMap<Place, Held>);
+pub(super) struct Places {
+    held: HashMap<Place, Held>,
+    /// A write about these was refused since they were assigned.
+    fenced: HashSet<Place>,
+}
 
 impl Places {
-    /// What an assignment means, from the tenure as it is spelled in Redis, and the tenure to be.
-    /// What cannot be read counts as never seen.
-    pub(super) fn assigned(
-        found: &str,
-        committed: Option<i64>,
-        log_end: i64,
-    ) -> (Handover, Tenure) {
-        if let Some(mut tenure) = text::read_tenure(found) {
-            return (tenure.assigned(committed, log_end), tenure);
-        }
-        let tenure = Tenure {
-            next_offset: committed,
-            ..Tenure::default()
-        };
-        (Handover::First, tenure)
-    }
-
-    /// The same tenure in a new epoch of levels, to which none of those there belongs.
-    pub(super) fn without_levels(found: &str) -> ((), Tenure) {
-        let mut tenure = text::read_tenure(found).unwrap_or_default();
-        tenure.levels_epoch += 1;
-        ((), tenure)
-    }
-
-    /// The partition is ours, in the epochs of this tenure.
-    pub(super) fn begin(&mut self, place: &Place, tenure: &Tenure) {
+    /// The partition is ours, under this token.
+    pub(super) fn begin(&mut self, place: &Place, token: &Token) {
         let held = Held {
-            marks_epoch: tenure.marks_epoch,
-            levels_epoch: tenure.levels_epoch,
+            token: Arc::clone(token),
             settled: None,
         };
-        self.0.insert(Arc::clone(place), held);
+        self.fenced.remove(place);
+        self.held.insert(Arc::clone(place), held);
     }
 
     /// The partition is not ours any more.
     pub(super) fn end(&mut self, place: &str) {
-        self.0.remove(place);
+        self.fenced.remove(place);
+        self.held.remove(place);
     }
 
-    pub(super) fn get(&self, place: &str) -> Option<&Held> {
-        self.0.get(place)
+    /// A write about the partition was refused; says whether it is the first one of this tenure.
+    pub(super) fn fence(&mut self, place: &Place) -> bool {
+        self.fenced.insert(Arc::clone(place))
+    }
+
+    /// Whether a write about the partition was refused since it was assigned.
+    pub(super) fn is_fenced(&self, place: &str) -> bool {
+        self.fenced.contains(place)
+    }
+
+    /// What a write about the partition has to name.
+    pub(super) fn token(&self, place: &str) -> &str {
+        self.held.get(place).map_or(NOBODY, |held| &held.token)
     }
 
     /// The server acknowledged our progress.
     pub(super) fn settled(&mut self, place: &str, next_offset: i64) {
-        if let Some(held) = self.0.get_mut(place) {
+        if let Some(held) = self.held.get_mut(place) {
             held.settled = held.settled.max(Some(next_offset));
         }
     }
 
-    /// The server has lost writes about the partition, so new epochs were begun for us.
-    pub(super) fn lost_writes(&mut self, place: &str) {
-        if let Some(held) = self.0.get_mut(place) {
-            held.marks_epoch += 1;
-            held.levels_epoch += 1;
-        }
-    }
-
     pub(super) fn held(&self) -> Vec<(Place, Held)> {
-        let each = self.0.iter();
-        each.map(|(place, held)| (Arc::clone(place), *held))
+        let each = self.held.iter();
+        each.map(|(place, held)| (Arc::clone(place), held.clone()))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_tenure_of_our_own_is_begun_anew() {
+        let held = Held {
+            token: "ours".into(),
+            settled: Some(7),
+        };
+        let tenure = |next_offset, owner| {
+            let tenure = Tenure {
+                next_offset,
+                newest_mark: Some(9),
+                marks_epoch: 3,
+                levels_epoch: 4,
+            };
+            text::tenure(&tenure, owner)
+        };
+        let ours = tenure(Some(7), "ours");
+        assert_eq!(held.without_what_is_lost(&ours), None, "it is all there");
+        assert!(!held.has_lost(&ours));
+        let levels = held.without_levels(&ours).expect("ours");
+        assert_eq!(
+            levels,
+            format!("{} {} 3 5 ours", text::offset(7), text::offset(9))
+        );
+        for behind in [Some(6), None] {
+            let anew = held.without_what_is_lost(&tenure(behind, "ours"));
+            let anew = anew.expect("ours");
+            assert_eq!(anew, format!("{} - 4 5 ours", text::offset(7)));
+            assert!(!held.has_lost(&anew), "asked again, it is all there");
+        }
+        for found in [tenure(Some(6), "theirs"), String::new()] {
+            assert!(!held.has_lost(&found));
+            assert_eq!(held.without_what_is_lost(&found), None);
+            assert_eq!(held.without_levels(&found), None);
+        }
     }
 }

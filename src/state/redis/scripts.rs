@@ -1,9 +1,8 @@
 //! What must happen at once, as Lua scripts that Redis runs one at a time. Their sources lie in
 //! `scripts/`, each begins with what it is given and what it answers.
 //!
-//! Each may be run twice (an answer was lost, so it is sent again) and by a process that no longer
-//! owns the partition: the second run changes nothing, and neither does the stranger, but for
-//! noting that a jti was delivered, which stays true.
+//! Each may be run twice (an answer was lost, so it is sent again): the second run changes nothing. And by a process that
+//! no longer owns the partition: it is refused, but for noting that a jti was delivered, which stays true.
 
 use redis::Cmd;
 
@@ -17,18 +16,15 @@ pub(super) enum Script {
     Progress,
     /// Compare-and-set on a tenure.
     TakeOver,
-    /// After a reconnect: is what we were told is written still there?
-    Resume,
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 5] = [
         Self::Open,
         Self::LookUp,
         Self::Remember,
         Self::Progress,
         Self::TakeOver,
-        Self::Resume,
     ];
 
     pub(super) const fn source(self) -> &'static str {
@@ -38,7 +34,6 @@ impl Script {
             Self::Remember => include_str!("scripts/remember.lua"),
             Self::Progress => include_str!("scripts/progress.lua"),
             Self::TakeOver => include_str!("scripts/take_over.lua"),
-            Self::Resume => include_str!("scripts/resume.lua"),
         }
     }
 }

@@ -11,7 +11,7 @@ use redis::{Cmd, Value};
 use super::{
     Command,
     link::Link,
-    places::{Place, Places},
+    places::{Assignment, Place, Places},
     scripts::Script,
     text::{self, Keys},
     trouble,
@@ -46,22 +46,56 @@ impl Write {
         }
     }
 
+    /// The partition about which the server did not take it, if it did not.
+    fn refused(&self, answer: &Value) -> Option<Refused> {
+        let place = match self {
+            Self::Remember(decided) => {
+                let question = &decided.question;
+                text::place(&question.topic, question.partition).into()
+            }
+            Self::Progress(place, _) => Arc::clone(place),
+            _ => return None,
+        };
+        let is_lost = matches!(answer, Value::Int(2));
+        (!Step::is_one(Some(answer))).then_some(Refused { place, is_lost })
+    }
+
+    /// The server took it.
+    fn taken(&self, places: &mut Places) {
+        match self {
+            Self::Released(place) => places.end(place),
+            Self::Progress(place, next_offset) => places.settled(place, *next_offset),
+            _ => {}
+        }
+    }
+
     /// What an operator said, and whose partition it is, is never forgotten.
     pub(super) fn may_be_forgotten(&self) -> bool {
         matches!(self, Self::Remember(_) | Self::Progress(..))
     }
 }
 
-/// A partition that becomes ours.
-#[derive(Debug, Clone)]
-pub(super) struct Assignment {
+/// The server did not take a write, because the partition has another owner there, or none.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused {
     pub(super) place: Place,
-    pub(super) committed: Option<i64>,
-    pub(super) log_end: i64,
+    /// Nothing at all is known about the partition.
+    pub(super) is_lost: bool,
 }
 
+/// The error about a partition that has another owner.
+pub(super) fn fenced(place: &Place) -> Result<(), StateError> {
+    Err(StateError::Fenced {
+        place: Arc::clone(place),
+    })
+}
+
+/// Who waits until everything that was noted, about one partition or all, is durable.
+pub(super) type Flushing = (Option<Place>, Answer<()>);
+
 pub(super) enum Step {
-    Write(Write),
+    /// With who waits for it; what is sent again was answered when it failed.
+    Write(Write, Option<Answer<()>>),
     LookUp(Box<Question>, Answer<Facts>),
     AcceptedUnder(Answer<Option<[u8; 32]>>),
     OperatorHold(Answer<Option<String>>),
@@ -83,7 +117,7 @@ pub(super) fn in_one_pipeline(steps: &VecDeque<Step>) -> usize {
     let mut keys = 0;
     let fits = |step: &&Step| {
         keys += match step {
-            Step::Write(Write::Forget(jtis)) => jtis.len(),
+            Step::Write(Write::Forget(jtis), _) => jtis.len(),
             _ => 1,
         };
         step.assignment().is_none() && keys <= MAX_KEYS
@@ -95,7 +129,7 @@ pub(super) fn in_one_pipeline(steps: &VecDeque<Step>) -> usize {
 /// The partitions that these steps make ours (`true`), or not ours any more; the last word about each counts.
 pub(super) fn that_move(steps: &VecDeque<Step>) -> HashMap<&Place, bool> {
     let moves = steps.iter().filter_map(|step| match step {
-        Step::Write(Write::Released(place)) => Some((place, false)),
+        Step::Write(Write::Released(place), _) => Some((place, false)),
         _ => Some((&step.assignment()?.place, true)),
     });
     moves.collect()
@@ -107,39 +141,30 @@ pub(super) const OPERATOR_HOLD: &str = "operator_hold";
 pub(super) const HELD_SINCE: &str = "held_since";
 
 impl Step {
-    /// The step of a command; who waits for a write goes to `waiting`.
-    pub(super) fn of(command: Command, waiting: &mut Vec<Answer<()>>) -> Option<Self> {
-        let write = match command {
-            Command::LookUp(question, answer) => return Some(Self::LookUp(question, answer)),
-            Command::AcceptedUnder(answer) => return Some(Self::AcceptedUnder(answer)),
-            Command::OperatorHold(answer) => return Some(Self::OperatorHold(answer)),
-            Command::HeldSince(answer) => return Some(Self::HeldSince(answer)),
-            Command::Assigned(assignment, answer) => {
-                return Some(Self::Assigned { assignment, answer });
-            }
-            Command::Flush(answer) => {
-                waiting.push(answer);
+    /// The step of a command. A flush is none: who asks for it waits until all else is done.
+    pub(super) fn of(command: Command, flushing: &mut Vec<Flushing>) -> Option<Self> {
+        Some(match command {
+            Command::LookUp(question, answer) => Self::LookUp(question, answer),
+            Command::AcceptedUnder(answer) => Self::AcceptedUnder(answer),
+            Command::OperatorHold(answer) => Self::OperatorHold(answer),
+            Command::HeldSince(answer) => Self::HeldSince(answer),
+            Command::Assigned(assignment, answer) => Self::Assigned { assignment, answer },
+            Command::Flush(of, answer) => {
+                flushing.push((of, answer));
                 return None;
             }
-            Command::Forget(jtis, answer) => {
-                waiting.push(answer);
-                Write::Forget(jtis)
-            }
-            Command::Released(place) => Write::Released(place),
+            Command::Forget(jtis, answer) => Self::Write(Write::Forget(jtis), Some(answer)),
+            Command::Released(place) => Self::Write(Write::Released(place), None),
             Command::Remember(decided, answer) => {
-                waiting.push(answer);
-                Write::Remember(decided)
+                Self::Write(Write::Remember(decided), Some(answer))
             }
             Command::Progress(place, next_offset, answer) => {
-                waiting.push(answer);
-                Write::Progress(place, next_offset)
+                Self::Write(Write::Progress(place, next_offset), Some(answer))
             }
             Command::Note(field, value, answer) => {
-                waiting.push(answer);
-                Write::Note(field, value)
+                Self::Write(Write::Note(field, value), Some(answer))
             }
-        };
-        Some(Self::Write(write))
+        })
     }
 
     /// What is sent for it.
@@ -151,25 +176,26 @@ impl Step {
         window: Duration,
     ) -> Cmd {
         match self {
-            Self::Write(Write::Remember(decided)) => remember(decided, link, keys, places, window),
-            Self::Write(Write::Progress(place, next_offset)) => {
+            Self::Write(Write::Remember(decided), _) => {
+                remember(decided, link, keys, places, window)
+            }
+            Self::Write(Write::Progress(place, next_offset), _) => {
                 let mut call = link.call(Script::Progress, &[&keys.tenures()]);
-                call.arg(&**place);
-                epochs(&mut call, places, place);
+                call.arg(&**place).arg(places.token(place));
                 call.arg(text::offset(*next_offset));
                 call
             }
-            Self::Write(Write::Note(field, Some(value))) => {
+            Self::Write(Write::Note(field, Some(value)), _) => {
                 let mut set = redis::cmd("HSET");
                 set.arg(keys.stream()).arg(*field).arg(value);
                 set
             }
-            Self::Write(Write::Note(field, None)) => {
+            Self::Write(Write::Note(field, None), _) => {
                 let mut delete = redis::cmd("HDEL");
                 delete.arg(keys.stream()).arg(*field);
                 delete
             }
-            Self::Write(Write::Forget(jtis)) => {
+            Self::Write(Write::Forget(jtis), _) => {
                 let mut delete = redis::cmd("DEL");
                 for jti in jtis {
                     delete.arg(keys.jti(*jti));
@@ -187,14 +213,22 @@ impl Step {
             Self::OperatorHold(_) => read(keys, OPERATOR_HOLD),
             Self::HeldSince(_) => read(keys, HELD_SINCE),
             // Nothing is asked, so any cheap question will do: a step is a command.
-            Self::Write(Write::Released(_) | Write::Assigned(_)) | Self::Assigned { .. } => {
+            Self::Write(Write::Released(_) | Write::Assigned(_), _) | Self::Assigned { .. } => {
                 read(keys, "schema")
             }
         }
     }
 
+    /// The write that the server did not take, if it did not.
+    pub(super) fn refused(&self, answer: &Value) -> Option<Refused> {
+        match self {
+            Self::Write(write, _) => write.refused(answer),
+            _ => None,
+        }
+    }
+
     /// The server answered.
-    pub(super) fn done(self, answer: &Value, places: &mut Places, at: &Arc<str>, stream: &str) {
+    pub(super) fn done(self, answer: &Value, places: &mut Places, at: &Arc<str>) {
         let said = || Self::text(Some(answer));
         match self {
             Self::LookUp(_, to) => reply(to, facts(answer).ok_or_else(|| trouble::strange(at))),
@@ -203,26 +237,25 @@ impl Step {
             }
             Self::OperatorHold(to) => reply(to, Ok(said())),
             Self::HeldSince(to) => reply(to, Ok(said().and_then(|text| text.parse().ok()))),
-            Self::Write(Write::Released(place)) => places.end(&place),
-            Self::Write(Write::Progress(place, next_offset)) => {
-                if Self::is_one(Some(answer)) {
-                    places.settled(&place, next_offset);
-                } else {
-                    tracing::warn!(
-                        stream,
-                        %place,
-                        "the partition has another owner by now: its progress was not written"
-                    );
+            Self::Write(write, to) => {
+                let taken = write
+                    .refused(answer)
+                    .map_or(Ok(()), |refused| fenced(&refused.place));
+                if taken.is_ok() {
+                    write.taken(places);
+                }
+                if let Some(to) = to {
+                    reply(to, taken);
                 }
             }
-            Self::Write(_) | Self::Assigned { .. } => {}
+            Self::Assigned { .. } => {}
         }
     }
 
     /// The assignment that the step is.
     pub(super) fn assignment(&self) -> Option<&Assignment> {
         match self {
-            Self::Write(Write::Assigned(assignment)) | Self::Assigned { assignment, .. } => {
+            Self::Write(Write::Assigned(assignment), _) | Self::Assigned { assignment, .. } => {
                 Some(assignment)
             }
             _ => None,
@@ -233,7 +266,7 @@ impl Step {
     pub(super) fn operator_hold(&self, answer: &Value) -> Option<Option<String>> {
         match self {
             Self::OperatorHold(_) => Some(Self::text(Some(answer))),
-            Self::Write(Write::Note(OPERATOR_HOLD, said)) => Some(said.clone()),
+            Self::Write(Write::Note(OPERATOR_HOLD, said), _) => Some(said.clone()),
             _ => None,
         }
     }
@@ -246,9 +279,12 @@ impl Step {
         error: &StateError,
     ) -> Option<Write> {
         match self {
-            Self::Write(write) => {
+            Self::Write(write, to) => {
                 if let Write::Note(OPERATOR_HOLD, said) = &write {
                     *operator_hold = Some(said.clone());
+                }
+                if let Some(to) = to {
+                    reply(to, Ok(()));
                 }
                 return Some(write);
             }
@@ -273,7 +309,12 @@ impl Step {
     /// The server did not answer, or not well: a write is given back, to be written later.
     pub(super) fn refuse(self, error: &StateError) -> Option<Write> {
         match self {
-            Self::Write(write) => return Some(write),
+            Self::Write(write, to) => {
+                if let Some(to) = to {
+                    reply(to, Err(error.clone()));
+                }
+                return Some(write);
+            }
             Self::LookUp(_, to) => reply(to, Err(error.clone())),
             Self::AcceptedUnder(to) => reply(to, Err(error.clone())),
             Self::OperatorHold(to) => reply(to, Err(error.clone())),
@@ -313,8 +354,7 @@ fn remember(decided: &Decided, link: &Link, keys: &Keys, places: &Places, window
     all.extend(other.as_deref());
     let mut call = link.call(Script::Remember, &all);
     let place = text::place(&question.topic, question.partition);
-    call.arg(&place);
-    epochs(&mut call, places, &place);
+    call.arg(&place).arg(places.token(&place));
     call.arg(text::position(decided.position));
     call.arg(text::offset(decided.position.offset));
     let replayed = matches!(decided.decision, Decision::Replayed { .. });
@@ -333,14 +373,6 @@ fn remember(decided: &Decided, link: &Link, keys: &Keys, places: &Places, window
     call
 }
 
-/// The epochs of our assignment; nothing when the partition was not assigned yet.
-fn epochs(call: &mut Cmd, places: &Places, place: &str) {
-    match places.get(place) {
-        Some(held) => call.arg(held.marks_epoch).arg(held.levels_epoch),
-        None => call.arg("").arg(""),
-    };
-}
-
 fn facts(answer: &Value) -> Option<Facts> {
     let Value::Array(found) = answer else {
         return None;
@@ -352,7 +384,8 @@ fn facts(answer: &Value) -> Option<Facts> {
     let last = Step::text(Some(last))?;
     let last = text::read_accepted(&last);
     Some(Facts {
-        delivered: Step::is_one(Some(delivered)),
+        delivered: matches!(delivered, Value::Int(1 | 2)),
+        delivered_late: matches!(delivered, Value::Int(2)),
         mark: text::read_position(&mark),
         level: last.and_then(|(_, level)| level),
         level_event_time: last.map(|(event_time, _)| event_time),
@@ -367,8 +400,8 @@ mod tests {
 
     #[test]
     fn a_pipeline_is_bounded_by_commands_and_by_keys() {
-        let forget = |jtis| Step::Write(Write::Forget(vec![JtiKey([0; 16]); jtis]));
-        let note = || Step::Write(Write::Note(HELD_SINCE, None));
+        let forget = |jtis| Step::Write(Write::Forget(vec![JtiKey([0; 16]); jtis]), None);
+        let note = || Step::Write(Write::Note(HELD_SINCE, None), None);
         let count = |steps: Vec<Step>| in_one_pipeline(&steps.into());
         assert_eq!(count((0..300).map(|_| forget(1000)).collect()), 10);
         assert_eq!(count((0..300).map(|_| note()).collect()), MAX_COMMANDS);
@@ -379,10 +412,11 @@ mod tests {
         );
         let assignment = Assignment {
             place: "t:0".into(),
+            token: "a1".into(),
             committed: None,
             log_end: 0,
         };
-        let assigned = Step::Write(Write::Assigned(assignment));
+        let assigned = Step::Write(Write::Assigned(assignment), None);
         assert_eq!(count(vec![note(), note(), assigned, note()]), 2);
     }
 }

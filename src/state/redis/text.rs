@@ -1,10 +1,12 @@
-//! How keys and values are spelled in Redis. Pure.
+//! How keys and values are spelled in Redis. Pure, but for the drawing of a token.
 //!
 //! All keys of a stream carry its id as hash tag, so they live in one slot of a cluster, where
 //! pipelines and scripts work. Positions and offsets are decimal text of fixed width, so that Lua
 //! compares them as text: as numbers they would pass through a double.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
+
+use aws_lc_rs::rand;
 
 use crate::{
     set::{Level, SubjectKey, Timestamp},
@@ -83,11 +85,21 @@ pub(super) fn read_position(text: &str) -> Option<Position> {
     parts.next().is_none().then_some(position)
 }
 
-/// `next_offset newest_mark marks_epoch levels_epoch`; `-` is none.
-pub(super) fn tenure(tenure: &Tenure) -> String {
+/// A name that nobody has drawn before; [`None`]: the system has no random numbers.
+pub(super) fn token() -> Option<Arc<str>> {
+    let mut bytes = [0; 16];
+    rand::fill(&mut bytes).ok()?;
+    Some(format!("{:032x}", u128::from_be_bytes(bytes)).into())
+}
+
+/// Owner of a partition that was assigned to nobody yet.
+pub(super) const NOBODY: &str = "-";
+
+/// `next_offset newest_mark marks_epoch levels_epoch owner`; `-` is none.
+pub(super) fn tenure(tenure: &Tenure, owner: &str) -> String {
     let optional = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), offset);
     format!(
-        "{} {} {} {}",
+        "{} {} {} {} {owner}",
         optional(tenure.next_offset),
         optional(tenure.newest_mark),
         tenure.marks_epoch,
@@ -95,18 +107,20 @@ pub(super) fn tenure(tenure: &Tenure) -> String {
     )
 }
 
-pub(super) fn read_tenure(text: &str) -> Option<Tenure> {
+/// The tenure and its owner; the first schema knew none.
+pub(super) fn read_tenure(text: &str) -> Option<(Tenure, &str)> {
     let optional = |part: &str| match part {
         "-" => Some(None),
         number => number.parse().ok().map(Some),
     };
     let mut parts = text.split(' ');
-    Some(Tenure {
+    let tenure = Tenure {
         next_offset: optional(parts.next()?)?,
         newest_mark: optional(parts.next()?)?,
         marks_epoch: parts.next()?.parse().ok()?,
         levels_epoch: parts.next()?.parse().ok()?,
-    })
+    };
+    Some((tenure, parts.next().unwrap_or(NOBODY)))
 }
 
 /// What was accepted last: `event time, level`; `-` is none.
@@ -159,8 +173,10 @@ mod tests {
                 marks_epoch: 3,
                 levels_epoch: 4,
             };
-            assert_eq!(read_tenure(&tenure(&there)), Some(there));
+            assert_eq!(read_tenure(&tenure(&there, "a1")), Some((there, "a1")));
         }
+        let of_the_first_schema = read_tenure("- - 1 2").map(|(_, owner)| owner);
+        assert_eq!(of_the_first_schema, Some(NOBODY));
         for level in Level::ALL.map(Some).into_iter().chain([None]) {
             let there = (Timestamp::from_secs(-3), level);
             assert_eq!(read_accepted(&accepted(there.0, there.1)), Some(there));

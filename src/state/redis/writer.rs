@@ -14,8 +14,11 @@
 //! It must never answer a flush before the server has, unless it is told to go on without, or
 //! write in another order than it was told.
 
+mod joining;
+mod tenures;
+
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::VecDeque,
     future::Future,
     mem,
     pin::Pin,
@@ -34,22 +37,17 @@ use super::{
     Command,
     health::Health,
     kept::Kept,
-    link::{Found, Link, Server},
-    places::{Place, Places},
-    scripts::Script,
+    link::{Link, Server},
+    places::Places,
     settings::{OnUnavailable, RedisSettings},
-    steps::{self, MAX_COMMANDS, OPERATOR_HOLD, Step},
-    text::{self, Keys},
-    trouble,
+    steps::{self, Flushing, MAX_COMMANDS, Refused, Step},
+    text::Keys,
 };
-use crate::state::{StateError, StateStats, reply::Answer, tenure::Tenure};
+use crate::state::{StateError, StateStats, reply::Answer};
 
 /// After a failure the server is left alone for so long, twice as long after the next one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A tenure that changes under our hands is read again so often. Two members that are assigned the
-/// same partition at once is all that does it.
-const MAX_CHANGES: usize = 10;
 
 /// What all streams share.
 pub(super) struct Common {
@@ -74,12 +72,10 @@ pub(super) struct Writer {
     kept: Kept,
     /// What an operator said last: in a bypass that is in force. [`None`]: nobody has told us yet.
     operator_hold: Option<Option<String>>,
-    /// The server was asked what it has lost, and its answer did not come yet.
-    resuming: bool,
     /// The server has lost something, and an operator's hold perhaps with it.
     may_lack_hold: bool,
-    /// Who waits for this turn's writes.
-    waiting: Vec<Answer<()>>,
+    /// Who waits for all that was noted before.
+    flushing: Vec<Flushing>,
     sick: Option<Sick>,
 }
 
@@ -103,9 +99,8 @@ impl Writer {
             places: Places::default(),
             kept: Kept::default(),
             operator_hold: None,
-            resuming: false,
             may_lack_hold: false,
-            waiting: Vec::new(),
+            flushing: Vec::new(),
             sick: None,
         }
     }
@@ -169,14 +164,15 @@ impl Writer {
     }
 
     async fn write_kept(&mut self) {
-        let steps = self.kept.take().into_iter().map(Step::Write).collect();
+        let kept = self.kept.take().into_iter();
+        let steps = kept.map(|write| Step::Write(write, None)).collect();
         self.carry_out(steps).await;
     }
 
     async fn turn(&mut self, commands: impl Iterator<Item = Command>) {
         let mut steps = VecDeque::new();
         for command in commands {
-            steps.extend(Step::of(command, &mut self.waiting));
+            steps.extend(Step::of(command, &mut self.flushing));
         }
         if let Some(sick) = &self.sick {
             let error = sick.error.clone();
@@ -195,8 +191,9 @@ impl Writer {
             self.health.bypass(false);
             tracing::info!(stream = %self.stream, at = %self.common.at, "the state in Redis works again");
         }
-        for answer in mem::take(&mut self.waiting) {
-            reply(answer, Ok(()));
+        for (of, answer) in mem::take(&mut self.flushing) {
+            let fenced = of.filter(|place| self.places.is_fenced(place));
+            reply(answer, fenced.map_or(Ok(()), |place| steps::fenced(&place)));
         }
     }
 
@@ -205,7 +202,8 @@ impl Writer {
         let began = Instant::now();
         let mut wrote = false;
         self.connect().await?;
-        if self.kept.has_gap {
+        let had_gap = self.kept.has_gap;
+        if had_gap {
             self.drop_levels(steps).await?;
         }
         while let Some(first) = steps.front() {
@@ -214,6 +212,9 @@ impl Writer {
             } else {
                 wrote |= self.pipeline(steps).await?;
             }
+        }
+        if had_gap {
+            self.kept.has_gap = false;
         }
         if wrote {
             let stats = &self.common.stats;
@@ -236,143 +237,32 @@ impl Writer {
         let answers = link.send(&commands).await?;
         let mut wrote = false;
         for (step, answer) in steps.drain(..count).zip(answers) {
-            wrote |= matches!(step, Step::Write(_));
+            wrote |= matches!(step, Step::Write(..));
             if let Some(said) = step.operator_hold(&answer) {
                 self.operator_hold = Some(said);
             }
-            step.done(&answer, &mut self.places, &self.common.at, &self.stream);
+            if let Some(refused) = step.refused(&answer) {
+                self.refused(&refused);
+            }
+            step.done(&answer, &mut self.places, &self.common.at);
         }
         Ok(wrote)
     }
 
-    /// The partition is ours (again): the tenure that all members share says what that means.
-    async fn assigned(&mut self, steps: &mut VecDeque<Step>) -> Result<(), StateError> {
-        let Some(assignment) = steps.front().and_then(Step::assignment).cloned() else {
-            return Ok(());
-        };
-        let (committed, log_end) = (assignment.committed, assignment.log_end);
-        let meaning = |found: &str| Places::assigned(found, committed, log_end);
-        let handover = self.change(&assignment.place, meaning).await?;
-        if let Some(Step::Assigned { answer, .. }) = steps.pop_front() {
-            reply(answer, Ok(handover));
+    /// A write was not taken: said once for each assignment.
+    fn refused(&mut self, refused: &Refused) {
+        let Refused { place, is_lost } = refused;
+        if !self.places.fence(place) {
+            return;
         }
-        Ok(())
-    }
-
-    /// Changes a tenure, whatever others do to it meanwhile, and goes on in its epochs.
-    async fn change<T>(
-        &mut self,
-        place: &Place,
-        change: impl Fn(&str) -> (T, Tenure),
-    ) -> Result<T, StateError> {
-        let Some(link) = &mut self.link else {
-            return Err(StateError::Stopped);
-        };
-        let tenures = self.keys.tenures();
-        for _ in 0..MAX_CHANGES {
-            let mut read = redis::cmd("HGET");
-            read.arg(&tenures).arg(&**place);
-            let found = link.send(&[read]).await?;
-            let found = Step::text(found.first()).unwrap_or_default();
-            let (meaning, tenure) = change(&found);
-            let mut swap = link.call(Script::TakeOver, &[&tenures]);
-            swap.arg(&**place).arg(found).arg(text::tenure(&tenure));
-            let swapped = link.send(&[swap]).await?;
-            if Step::is_one(swapped.first()) {
-                self.places.begin(place, &tenure);
-                return Ok(meaning);
-            }
+        let (stream, at) = (&self.stream, &self.common.at);
+        if *is_lost {
+            self.may_lack_hold = true;
+            self.health.lost(1);
+            tracing::error!(%stream, %place, %at, "the Redis has lost what it knew about the partition: levels, marks and delivered jtis. If the partition is still ours it is taken over again; SETs may be repeated");
+        } else {
+            tracing::warn!(%stream, %place, %at, "in the Redis the partition has another owner by now: nothing more is written about it");
         }
-        Err(trouble::strange(&self.common.at))
-    }
-
-    /// Makes sure that there is a connection, and that what was acknowledged on the last one is
-    /// still there if this one leads to another server, or to one that was restarted.
-    async fn connect(&mut self) -> Result<(), StateError> {
-        if self.link.is_none() {
-            let mut link = match self.fresh.take() {
-                Some(link) => link,
-                None => Link::open(&self.common.settings, &self.common.at).await?,
-            };
-            let Found { server, is_new } = link.open_stream(&self.keys.stream()).await?;
-            self.may_lack_hold |= is_new;
-            match &self.server {
-                None => server.warn(&self.common.at),
-                Some(before) if before.is_same_run(&server) => {}
-                Some(_) => self.resume(&mut link).await?,
-            }
-            self.hold_again(&mut link).await?;
-            self.server = Some(server);
-            self.link = Some(link);
-        }
-        Ok(())
-    }
-
-    async fn resume(&mut self, link: &mut Link) -> Result<(), StateError> {
-        let held = self.places.held();
-        let again = mem::replace(&mut self.resuming, true);
-        for some in held.chunks(MAX_COMMANDS) {
-            let commands: Vec<Cmd> = some
-                .iter()
-                .map(|(place, held)| {
-                    let mut call = link.call(Script::Resume, &[&self.keys.tenures()]);
-                    call.arg(&**place);
-                    call.arg(held.marks_epoch).arg(held.levels_epoch);
-                    call.arg(held.settled.map_or_else(|| "-".to_owned(), text::offset));
-                    call.arg(i64::from(again));
-                    call
-                })
-                .collect();
-            let answers = link.send(&commands).await?;
-            for ((place, _), answer) in some.iter().zip(&answers) {
-                if Step::is_one(Some(answer)) {
-                    self.places.lost_writes(place);
-                    self.may_lack_hold = true;
-                    self.health.lost(1);
-                    tracing::error!(stream = %self.stream, %place, at = %self.common.at, "the Redis has lost what it had acknowledged: it was restarted without its latest writes, or a replica took over that did not have them. Levels and marks of the partition are dropped; SETs may be repeated");
-                }
-            }
-        }
-        self.resuming = false;
-        Ok(())
-    }
-
-    /// A server that has lost something must not end an operator's hold by that. A hold that an operator ended
-    /// meanwhile may come back so; that is the safe side.
-    async fn hold_again(&mut self, link: &mut Link) -> Result<(), StateError> {
-        if !self.may_lack_hold {
-            return Ok(());
-        }
-        if let Some(Some(reason)) = &self.operator_hold {
-            let mut read = redis::cmd("HGET");
-            read.arg(self.keys.stream()).arg(OPERATOR_HOLD);
-            let found = link.send(&[read]).await?;
-            if Step::text(found.first()).is_none() {
-                let mut set = redis::cmd("HSET");
-                set.arg(self.keys.stream()).arg(OPERATOR_HOLD).arg(reason);
-                link.send(&[set]).await?;
-                tracing::warn!(stream = %self.stream, at = %self.common.at, "the Redis has lost the operator's hold with its data: it is written again");
-            }
-        }
-        self.may_lack_hold = false;
-        Ok(())
-    }
-
-    /// What was forgotten in a bypass may have been levels: those that are there may be too old.
-    async fn drop_levels(&mut self, steps: &VecDeque<Step>) -> Result<(), StateError> {
-        let held = self.places.held().into_iter().map(|(place, _)| place);
-        let moves = steps::that_move(steps);
-        let taken = moves.keys().map(|place| Arc::clone(place));
-        // What we gave up has another owner, whose epochs we must not end.
-        let is_ours = |place: &Place| moves.get(place).is_none_or(|ours| *ours);
-        let ours: BTreeSet<Place> = held.chain(taken).filter(is_ours).collect();
-        for place in &ours {
-            self.change(place, Places::without_levels).await?;
-        }
-        self.kept.has_gap = false;
-        self.health.lost(ours.len());
-        tracing::warn!(stream = %self.stream, at = %self.common.at, partitions = ours.len(), "not everything that was decided without the Redis could be kept for it: levels of our partitions are dropped");
-        Ok(())
     }
 
     /// Leaves the server alone for a while.
@@ -404,22 +294,19 @@ impl Writer {
 
     /// Keeps the writes, and refuses the questions, or answers them as somebody who knows nothing.
     fn put_off(&mut self, error: &StateError, steps: VecDeque<Step>) {
-        if self.continues() {
-            for step in steps {
+        let continues = self.continues();
+        for step in steps {
+            if continues {
                 if let Some(write) = step.bypass(&mut self.operator_hold, error) {
                     self.kept.push_bounded(write);
                 }
+            } else if let Some(write) = step.refuse(error) {
+                self.kept.push(write);
             }
-            for answer in mem::take(&mut self.waiting) {
-                reply(answer, Ok(()));
-            }
-            return;
         }
-        for write in steps.into_iter().filter_map(|step| step.refuse(error)) {
-            self.kept.push(write);
-        }
-        for answer in mem::take(&mut self.waiting) {
-            reply(answer, Err(error.clone()));
+        for (_, answer) in mem::take(&mut self.flushing) {
+            let bypassed = continues.then_some(());
+            reply(answer, bypassed.ok_or_else(|| error.clone()));
         }
     }
 }

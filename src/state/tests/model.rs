@@ -102,6 +102,7 @@ impl Model {
         let mark = self.marks.get(&(subject, partition));
         let level = self.levels.get(&(subject, event));
         Facts {
+            delivered_late: false,
             delivered: self.jtis.iter().any(|(j, then)| *j == jti && live(*then)),
             mark: mark.copied().map(at),
             level: level.and_then(|l| l.0),
@@ -307,6 +308,12 @@ proptest! {
                 if n % reopen == 0 {
                     redis.close().await.expect("closes");
                     redis = open(&in_redis, &memory_clock);
+                    // Another process, which writes only about what was assigned to it.
+                    for partition in 0..3 {
+                        let committed = shared.progress.get(&partition).copied().flatten();
+                        let assigned = Step::Assigned { partition, committed, log_end: 25 };
+                        step(&redis.stream("s"), &mut shared, &pass, &assigned).await;
+                    }
                 }
                 step(&redis.stream("s"), &mut shared, &pass, one).await;
             }

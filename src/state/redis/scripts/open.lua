@@ -5,6 +5,10 @@ local version = redis.call('HGET', KEYS[1], 'schema')
 if not version then
   redis.call('HSET', KEYS[1], 'schema', ARGV[1])
   version, is_new = ARGV[1], '1'
+elseif tonumber(version) < tonumber(ARGV[1]) then
+  -- What was written before is read as it is.
+  redis.call('HSET', KEYS[1], 'schema', ARGV[1])
+  version = ARGV[1]
 end
 local found = {version, is_new}
 for _, section in ipairs({'server', 'memory', 'persistence'}) do

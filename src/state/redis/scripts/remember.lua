@@ -1,23 +1,25 @@
 -- KEYS jti, subject, tenures [, other subject].
--- ARGV place, marks epoch and levels epoch of our assignment ('' each: none yet), position, offset,
+-- ARGV place, owner ('-': it was assigned to nobody), position, offset,
 --      window in ms ('' unless accepted), event type, what was accepted, '1' when it was replayed.
--- Answers 1; 0 when the partition has had another owner since, so that only the jti was noted.
-local place, position, offset, window = ARGV[1], ARGV[4], ARGV[5], ARGV[6]
-local event, accepted, replayed = ARGV[7], ARGV[8], ARGV[9] == '1'
-if window ~= '' then redis.call('SET', KEYS[1], '', 'PX', window) end
-local next_offset, newest, marks, levels
+-- Answers 1; 0 when the partition has another owner, 2 when nothing is known about it. Then an acceptance is noted all
+-- the same, for it is true, as one that neither mark nor level knows of: whoever finds the SET again makes up for it.
+local place, position, offset, window = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
+local event, accepted, replayed = ARGV[6], ARGV[7], ARGV[8] == '1'
+local next_offset, newest, marks, levels, owner = '-', '-', '0', '0', '-'
 local tenure = redis.call('HGET', KEYS[3], place)
 if tenure then
-  next_offset, newest, marks, levels = string.match(tenure, '^(%S+) (%S+) (%S+) (%S+)$')
-  if ARGV[2] ~= '' and (ARGV[2] ~= marks or ARGV[3] ~= levels) then return 0 end
-else
-  next_offset, newest, marks, levels = '-', '-', ARGV[2], ARGV[3]
-  if marks == '' then marks, levels = '0', '0' end
+  next_offset, newest, marks, levels, owner = string.match(tenure, '^(%S+) (%S+) (%S+) (%S+) ?(%S*)$')
+  if owner == '' then owner = '-' end
 end
+if owner ~= ARGV[2] then
+  if window ~= '' then redis.call('SET', KEYS[1], 'late', 'PX', window, 'NX') end
+  return tenure and 0 or 2
+end
+if window ~= '' then redis.call('SET', KEYS[1], '', 'PX', window) end
 local is_newest = not replayed and (newest == '-' or newest < offset)
 if is_newest then newest = offset end
 if is_newest or not tenure then
-  redis.call('HSET', KEYS[3], place, next_offset .. ' ' .. newest .. ' ' .. marks .. ' ' .. levels)
+  redis.call('HSET', KEYS[3], place, next_offset .. ' ' .. newest .. ' ' .. marks .. ' ' .. levels .. ' ' .. owner)
 end
 -- The last accepted of an event type: when, and as it is written; nothing when its epoch is over.
 local function last(subject, field)
@@ -25,7 +27,7 @@ local function last(subject, field)
   if not there then return nil end
   local epoch, from, time = string.match(there, '^(%S+) (%S+) (%S+)')
   local of = redis.call('HGET', KEYS[3], from)
-  if of and epoch == string.match(of, '(%S+)$') then return tonumber(time), there end
+  if of and epoch == string.match(of, '^%S+ %S+ %S+ (%S+)') then return tonumber(time), there end
 end
 local function mark(subject)
   local there = redis.call('HGET', subject, 'm:' .. place)

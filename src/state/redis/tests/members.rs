@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn is_refused(noted: Result<(), StateError>) {
+    assert!(matches!(noted, Err(StateError::Fenced { .. })), "{noted:?}");
+}
+
 #[test]
 fn a_hand_over_keeps_levels_and_marks() {
     let server = RedisServer::shared();
@@ -38,14 +42,98 @@ fn a_late_write_of_a_paused_owner_changes_nothing() {
         drop(owner.remember(&accepted("c", 1, 7, Level::Low)));
         owner.progress("t", 0, 8).await.expect("durable");
         // It wakes up, with an older SET on the wire and an older progress.
-        let late = zombie.remember(&accepted("b", 1, 6, Level::High));
-        late.await.expect("noted");
-        zombie.progress("t", 0, 7).await.expect("ignored");
+        is_refused(zombie.remember(&accepted("b", 1, 6, Level::High)).await);
+        is_refused(zombie.progress("t", 0, 7).await);
         let facts = owner.look_up(&question("b", 1)).await.expect("facts");
         assert!(facts.delivered, "that it was accepted is true");
+        assert!(facts.delivered_late, "and nobody knows it otherwise");
         assert_eq!((facts.level, facts.mark), (Some(Level::Low), Some(at(7))));
+        is_refused(zombie.flush_of("t", 0).await);
+        zombie.flush_of("t", 1).await.expect("nothing was refused");
+        owner.flush_of("t", 0).await.expect("nothing was refused");
         let found = owner.assigned("t", 0, Some(8), 100).await;
         assert_eq!(found.expect("known"), Handover::Continued);
+    });
+}
+
+/// What a zombie delivered, and could not note under its mark, is made up for by the owner that finds it delivered.
+#[test]
+fn who_finds_a_late_acceptance_makes_up_for_it() {
+    let server = RedisServer::shared();
+    let settings = in_redis(server);
+    let (zombie, owner) = (open(&settings), open(&settings));
+    run(async {
+        let (zombie, owner) = (zombie.stream("s"), owner.stream("s"));
+        zombie.assigned("t", 0, Some(0), 100).await.expect("known");
+        owner.assigned("t", 0, Some(0), 100).await.expect("known");
+        is_refused(zombie.remember(&accepted("a", 1, 1, Level::High)).await);
+        let facts = owner.look_up(&question("a", 1)).await.expect("facts");
+        assert!(facts.delivered_late && facts.level.is_none(), "{facts:?}");
+        drop(owner.remember(&accepted("a", 1, 1, Level::High)));
+        let facts = owner.look_up(&question("a", 1)).await.expect("facts");
+        assert!(facts.delivered && !facts.delivered_late, "{facts:?}");
+        assert_eq!((facts.level, facts.mark), (Some(Level::High), Some(at(1))));
+        // Sent once more, long after.
+        is_refused(zombie.remember(&accepted("a", 1, 1, Level::High)).await);
+        let facts = owner.look_up(&question("a", 1)).await.expect("facts");
+        assert!(!facts.delivered_late, "it is known already");
+    });
+}
+
+/// Everything is lost, and a zombie writes first: the owner takes the partition over again, and the zombie cannot.
+#[test]
+fn after_a_loss_who_is_assigned_the_partition_has_it() {
+    let server = RedisServer::start(&[]);
+    let settings = impatient(&server);
+    let (zombie, owner) = (open(&settings), open(&settings));
+    run(async {
+        let (zombie, owner) = (zombie.stream("s"), owner.stream("s"));
+        zombie.assigned("t", 0, Some(0), 100).await.expect("known");
+        zombie.progress("t", 0, 6).await.expect("durable");
+        owner.assigned("t", 0, Some(6), 100).await.expect("known");
+        owner.progress("t", 0, 7).await.expect("durable");
+        server.cli(&["FLUSHALL"]);
+        is_refused(zombie.remember(&accepted("a", 1, 5, Level::High)).await);
+        is_refused(owner.remember(&accepted("b", 1, 7, Level::Low)).await);
+        assert_eq!(owner.take_lost(), 1);
+        let found = owner.assigned("t", 0, Some(7), 100).await;
+        assert_eq!(found.expect("known"), Handover::First);
+        drop(owner.remember(&accepted("b", 1, 7, Level::Low)));
+        is_refused(zombie.progress("t", 0, 6).await);
+        owner.progress("t", 0, 8).await.expect("durable");
+        let facts = owner.look_up(&question("b", 1)).await.expect("facts");
+        assert_eq!((facts.level, facts.mark), (Some(Level::Low), Some(at(7))));
+    });
+}
+
+/// A write that was kept through an outage is refused when it is sent at last: whoever waits for it must hear that.
+#[test]
+fn a_kept_write_that_is_refused_is_not_called_durable() {
+    let mut server = RedisServer::start(&[]);
+    let settings = impatient(&server);
+    let (zombie, owner) = (open(&settings), open(&settings));
+    run(async {
+        let (zombie, owner) = (zombie.stream("s"), owner.stream("s"));
+        zombie.assigned("t", 0, Some(0), 100).await.expect("known");
+        server.kill();
+        let late = zombie.remember(&dead_lettered("a", 1, 1)).await;
+        assert!(matches!(late, Err(StateError::RemoteUnreachable { .. })));
+        server.start_again();
+        let key = format!("{}{{s}}:p", settings.key_prefix);
+        server.cli(&["DEL", &key]);
+        owner.assigned("t", 0, Some(0), 100).await.expect("known");
+        loop {
+            match zombie.flush_of("t", 0).await {
+                Err(StateError::Fenced { .. }) => break,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Ok(()) => panic!("it is not there"),
+            }
+        }
+        zombie.released("t", 0);
+        zombie
+            .flush_of("t", 0)
+            .await
+            .expect("it is no more ours to keep");
     });
 }
 
@@ -63,9 +151,8 @@ fn a_late_write_of_another_epoch_changes_nothing() {
         let found = owner.assigned("t", 0, None, 0).await;
         assert_eq!(found.expect("known"), Handover::Recreated);
         owner.progress("t", 0, 0).await.expect("durable");
-        let late = zombie.remember(&accepted("b", 1, 60, Level::High));
-        late.await.expect("noted");
-        zombie.progress("t", 0, 61).await.expect("ignored");
+        is_refused(zombie.remember(&accepted("b", 1, 60, Level::High)).await);
+        is_refused(zombie.progress("t", 0, 61).await);
         let facts = owner.look_up(&question("b", 1)).await.expect("facts");
         assert!(facts.delivered);
         assert_eq!((facts.level, facts.mark), (Some(Level::Medium), None));
