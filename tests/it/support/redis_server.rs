@@ -74,6 +74,8 @@ impl RedisServer {
             words.extend(["--port", &port]);
         }
         words.extend(["--pidfile", &pid_file, "--save", "", "--appendonly", "yes"]);
+        // By default a write waits while the disk is busy, for two seconds at most, and is acknowledged all the same.
+        words.extend(["--appendfsync", "always"]);
         words.extend(self.arguments.iter().map(String::as_str));
         if tls {
             words.extend(["--port", "0"]);

@@ -13,7 +13,7 @@ use crate::state::tests::{
 use crate::state::{StateSettings, StateStore, StreamState, system_clock};
 
 /// A Redis that answers within this is there.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) fn open(settings: &RedisSettings) -> StateStore {
     let settings = StateSettings::Redis(Box::new(settings.clone()));
