@@ -96,12 +96,43 @@ impl ConsumerSettings {
         ] {
             config.remove(name);
         }
+        // Nobody expects heartbeats of it; but librdkafka checks the two against each other, and 45 s is its default.
+        let session = self.session_timeout.unwrap_or(Duration::from_secs(45));
+        let session = session.min(self.max_poll_interval);
         config
             .set("group.id", group)
+            .set("session.timeout.ms", session.as_millis().to_string())
             .set("group.protocol", "classic")
             .set("enable.auto.commit", "false")
             .set("queued.min.messages", "32")
             .set("queued.max.messages.kbytes", "1024");
         config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// KIP-848 knows no session time-out of the client, so the default of 45 s must not meet a shorter poll interval.
+    #[test]
+    fn side_topics_are_read_with_a_short_poll_interval() {
+        for kip848 in [true, false] {
+            let settings = ConsumerSettings {
+                client: KafkaClient::new("127.0.0.1:1", "test", []),
+                group: "g".to_owned(),
+                topics: vec!["detections".to_owned()],
+                start_at: StartAt::Earliest,
+                kip848,
+                session_timeout: (!kip848).then_some(Duration::from_secs(6)),
+                max_poll_interval: Duration::from_secs(10),
+                prefetch_bytes: 1 << 20,
+                side: None,
+            };
+            settings.try_out().unwrap();
+            let mut side = settings.side_config("g.replay");
+            side.set("bootstrap.servers", "");
+            side.create::<BaseConsumer>().unwrap();
+        }
     }
 }
