@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -44,9 +45,20 @@ broker.heartbeat.interval.ms=500
 replica.lag.time.max.ms=5000
 # Leaders move back to a broker that came back.
 auto.leader.rebalance.enable=true
+# Each member has a listener of its own, behind a way that can be shut.
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT,M0:PLAINTEXT,M1:PLAINTEXT,M2:PLAINTEXT
 leader.imbalance.check.interval.seconds=3
 leader.imbalance.per.broker.percentage=0
 ";
+
+/// The ports of one broker.
+#[derive(Clone, Copy)]
+pub(crate) struct Ports {
+    client: u16,
+    controller: u16,
+    /// By member: where the broker listens, and where the member is told to come to.
+    pub(crate) members: [(u16, u16); 3],
+}
 
 /// One broker.
 pub(crate) struct Node {
@@ -57,7 +69,8 @@ pub(crate) struct Node {
 
 /// All of them; each is used by one fault at a time.
 pub(crate) struct Cluster {
-    pub(crate) nodes: [Node; 3],
+    pub(crate) nodes: Arc<[Mutex<Node>; 3]>,
+    pub(crate) ports: [Ports; 3],
     pub(crate) wire: Wire,
     pub(crate) version: String,
 }
@@ -69,28 +82,30 @@ impl Cluster {
     /// In words.
     pub(crate) fn start() -> Result<Cluster, String> {
         let distribution = Distribution::find()?;
-        let ports: [u16; 6] = free_ports();
-        let (clients, controllers) = ports.split_at(3);
+        let free: [u16; 24] = free_ports();
+        let ports = [0, 1, 2].map(|number| {
+            let own = &free[number * 8..];
+            Ports {
+                client: own[0],
+                controller: own[1],
+                members: [2, 4, 6].map(|at| (own[at], own[at + 1])),
+            }
+        });
         let folder = new_folder();
         let mut nodes = Vec::new();
         for number in 0..3 {
-            nodes.push(Node::prepare(
-                &distribution,
-                &folder,
-                number,
-                clients,
-                controllers,
-            )?);
+            nodes.push(Node::prepare(&distribution, &folder, number, &ports)?);
         }
-        let at = |port: &u16| format!("127.0.0.1:{port}");
-        let bootstrap: Vec<String> = clients.iter().map(at).collect();
-        let mut cluster = Cluster {
-            nodes: nodes.try_into().map_err(|_| "three brokers")?,
+        let bootstrap = ports.map(|ports| format!("127.0.0.1:{}", ports.client));
+        let nodes: [Node; 3] = nodes.try_into().map_err(|_| "three brokers")?;
+        let cluster = Cluster {
+            nodes: Arc::new(nodes.map(Mutex::new)),
+            ports,
             wire: Wire::to(&bootstrap.join(",")),
             version: distribution.version.clone(),
         };
-        for node in &mut cluster.nodes {
-            node.start()?;
+        for node in cluster.nodes.iter() {
+            node.lock().expect("no panic").start()?;
         }
         cluster.wait_for_all()?;
         Ok(cluster)
@@ -111,7 +126,8 @@ impl Cluster {
                 return Ok(());
             }
             if Instant::now() > until {
-                let folder = self.nodes[0].folder.display();
+                let node = self.nodes[0].lock().expect("no panic");
+                let folder = node.folder.display();
                 return Err(format!("no cluster of three in {START:?}: see {folder}"));
             }
         }
@@ -123,17 +139,19 @@ impl Node {
         distribution: &Distribution,
         all: &Path,
         number: usize,
-        clients: &[u16],
-        controllers: &[u16],
+        ports: &[Ports; 3],
     ) -> Result<Node, String> {
         let folder = all.join(format!("node-{}", number + 1));
         fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
         let properties = folder.join("server.properties");
-        let text = text(&folder, number, clients, controllers);
+        let text = text(&folder, number, ports);
         fs::write(&properties, text).map_err(|e| e.to_string())?;
         let properties = properties.display().to_string();
         let voters: Vec<String> = (0..3)
-            .map(|n| format!("{}@127.0.0.1:{}:{}", n + 1, controllers[n], FOLDER_IDS[n]))
+            .map(|n| {
+                let port = ports[n].controller;
+                format!("{}@127.0.0.1:{port}:{}", n + 1, FOLDER_IDS[n])
+            })
             .collect();
         let format = distribution.java(&[
             "kafka.tools.StorageTool",
@@ -225,21 +243,22 @@ impl Drop for Node {
     }
 }
 
-fn text(folder: &Path, number: usize, clients: &[u16], controllers: &[u16]) -> String {
+fn text(folder: &Path, number: usize, ports: &[Ports; 3]) -> String {
     let mut text = format!("{COMMON}{THREE}");
-    let client = format!("PLAINTEXT://127.0.0.1:{}", clients[number]);
-    let all: Vec<String> = controllers
-        .iter()
-        .map(|port| format!("127.0.0.1:{port}"))
-        .collect();
+    let own = &ports[number];
+    let client = format!("PLAINTEXT://127.0.0.1:{}", own.client);
+    let [mut listeners, mut advertised] = [client.clone(), client];
+    for (member, (port, front)) in own.members.iter().enumerate() {
+        write!(listeners, ",M{member}://127.0.0.1:{port}").expect("writing to a string");
+        write!(advertised, ",M{member}://127.0.0.1:{front}").expect("writing to a string");
+    }
+    write!(listeners, ",CONTROLLER://127.0.0.1:{}", own.controller).expect("writing to a string");
+    let controllers = ports.map(|ports| format!("127.0.0.1:{}", ports.controller));
     for (key, value) in [
         ("node.id", (number + 1).to_string()),
-        (
-            "listeners",
-            format!("{client},CONTROLLER://{}", all[number]),
-        ),
-        ("advertised.listeners", client),
-        ("controller.quorum.bootstrap.servers", all.join(",")),
+        ("listeners", listeners),
+        ("advertised.listeners", advertised),
+        ("controller.quorum.bootstrap.servers", controllers.join(",")),
         ("log.dirs", folder.join("logs").display().to_string()),
     ] {
         writeln!(text, "{key}={value}").expect("writing to a string");

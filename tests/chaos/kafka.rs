@@ -13,9 +13,9 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::load::{KEYED, LOOSE, Produced, Unit};
-use super::oracle::{Committed, Letter, Place};
+use super::oracle::{Committed, Letter, Place, Replay, Told};
 use super::receiver::{fingerprint, now_ms};
-use super::support::wire::{Seen, Wire};
+use super::support::wire::{Seen as Read, Wire};
 
 /// Id of the stream.
 pub(crate) const STREAM: &str = "chaos";
@@ -48,6 +48,7 @@ impl Topics {
 #[derive(Default)]
 struct Landed {
     places: Mutex<Vec<Option<(i32, i64)>>>,
+    units: Mutex<Vec<(bool, Vec<Unit>)>>,
     acknowledged: AtomicU64,
     failure: Mutex<Option<String>>,
 }
@@ -80,7 +81,6 @@ pub(crate) struct Source {
     producer: ThreadedProducer<Context>,
     landed: Arc<Landed>,
     topics: Topics,
-    units: Vec<(bool, Vec<Unit>)>,
 }
 
 impl Source {
@@ -99,15 +99,17 @@ impl Source {
                 .expect("a producer"),
             landed,
             topics: topics.clone(),
-            units: Vec::new(),
         }
     }
 
     /// Hands one record over; it is acknowledged later.
     pub(crate) async fn produce(&mut self, record: Produced) {
-        let number = self.units.len();
+        let number = {
+            let mut units = self.landed.units.lock().expect("no panic");
+            units.push((record.keyed, record.units));
+            units.len() - 1
+        };
         self.landed.places.lock().expect("no panic").push(None);
-        self.units.push((record.keyed, record.units));
         loop {
             let mut message =
                 BaseRecord::with_opaque_to(self.topics.name(record.keyed), Box::new(number))
@@ -142,7 +144,8 @@ impl Source {
             return Err(format!("a record was not acknowledged: {failure}"));
         }
         let places = self.landed.places.lock().expect("no panic");
-        let all = self.units.into_iter().zip(places.iter());
+        let units = std::mem::take(&mut *self.landed.units.lock().expect("no panic"));
+        let all = units.into_iter().zip(places.iter());
         let mut ends: BTreeMap<(bool, i32), i64> = BTreeMap::new();
         all.map(|((keyed, units), place)| {
             let (partition, offset) = place.ok_or("a record has no place")?;
@@ -171,18 +174,55 @@ impl Acknowledged {
     pub(crate) fn count(&self) -> u64 {
         self.0.acknowledged.load(Ordering::Relaxed)
     }
+
+    /// Where they are, and what is in them.
+    pub(crate) fn records(&self) -> Vec<(Place, Vec<Unit>)> {
+        let units = self.0.units.lock().expect("no panic");
+        let places = self.0.places.lock().expect("no panic");
+        let known = units.iter().zip(places.iter());
+        known
+            .filter_map(|((keyed, units), place)| {
+                let (partition, offset) = (*place)?;
+                let keyed = *keyed;
+                let place = Place {
+                    keyed,
+                    partition,
+                    offset,
+                };
+                Some((place, units.clone()))
+            })
+            .collect()
+    }
+}
+
+/// What the group had committed, as it was seen.
+#[derive(Clone, Default)]
+pub(crate) struct Seen(Arc<Mutex<Vec<Committed>>>);
+
+impl Seen {
+    /// All that was committed at that moment or before.
+    pub(crate) fn at(&self, at_ms: u64) -> Option<Committed> {
+        let seen = self.0.lock().expect("no panic");
+        seen.iter().rev().find(|one| one.at_ms <= at_ms).cloned()
+    }
+
+    /// The next offset of this partition, when it was looked at last.
+    pub(crate) fn committed(&self, keyed: bool, partition: i32) -> Option<i64> {
+        let seen = self.0.lock().expect("no panic");
+        seen.last()?.next.get(&(keyed, partition)).copied()
+    }
 }
 
 /// Asks again and again what the group has committed.
 pub(crate) struct Watch {
-    seen: Arc<Mutex<Vec<Committed>>>,
+    seen: Seen,
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Watch {
     pub(crate) fn start(wire: &Wire, group: &str, topics: &Topics) -> Watch {
-        let seen: Arc<Mutex<Vec<Committed>>> = Arc::default();
+        let seen = Seen::default();
         let stop = Arc::new(AtomicBool::new(false));
         let mut config = wire.client();
         config
@@ -190,13 +230,15 @@ impl Watch {
             .set("enable.auto.commit", "false")
             .set("reconnect.backoff.max.ms", "500");
         let asking: BaseConsumer = config.create().expect("a consumer");
-        let (to, end, topics) = (Arc::clone(&seen), Arc::clone(&stop), topics.clone());
+        let (to, end, topics) = (seen.clone(), Arc::clone(&stop), topics.clone());
         let thread = std::thread::spawn(move || {
             while !end.load(Ordering::Relaxed) {
                 // What is told was committed when it was asked, or later.
                 let at_ms = now_ms();
                 if let Some(next) = committed(&asking, &topics) {
-                    to.lock().expect("no panic").push(Committed { at_ms, next });
+                    to.0.lock()
+                        .expect("no panic")
+                        .push(Committed { at_ms, next });
                 }
                 std::thread::sleep(WATCH);
             }
@@ -208,9 +250,14 @@ impl Watch {
         }
     }
 
+    /// For who wants to know it, too.
+    pub(crate) fn seen(&self) -> Seen {
+        self.seen.clone()
+    }
+
     /// The sum over all partitions: how many records are done.
     pub(crate) fn total(&self) -> u64 {
-        let seen = self.seen.lock().expect("no panic");
+        let seen = self.seen.0.lock().expect("no panic");
         let sum = seen.last().map_or(0, |last| last.next.values().sum());
         u64::try_from(sum).unwrap_or(0)
     }
@@ -219,7 +266,7 @@ impl Watch {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("a thread");
         thread.join().expect("the watch does not panic");
-        std::mem::take(&mut self.seen.lock().expect("no panic"))
+        std::mem::take(&mut self.seen.0.lock().expect("no panic"))
     }
 }
 
@@ -261,9 +308,11 @@ pub(crate) async fn letters(wire: &Wire, topics: &Topics) -> Result<Vec<Letter>,
     Ok(letters)
 }
 
-fn letter(seen: &Seen, keyed: bool) -> Option<Letter> {
+fn letter(seen: &Read, keyed: bool) -> Option<Letter> {
     let number = |name: &str| seen.header(name)?.parse::<i64>().ok();
     Some(Letter {
+        place: place(seen, keyed),
+        at_ms: at_ms(seen)?,
         origin: Place {
             keyed,
             partition: i32::try_from(number("setbridge-origin-partition")?).ok()?,
@@ -275,4 +324,86 @@ fn letter(seen: &Seen, keyed: bool) -> Option<Letter> {
             .map(|jti| fingerprint(jti.as_bytes())),
         reason: seen.header("setbridge-reason")?.to_owned(),
     })
+}
+
+fn place(seen: &Read, keyed: bool) -> Place {
+    Place {
+        keyed,
+        partition: seen.partition,
+        offset: seen.offset,
+    }
+}
+
+fn at_ms(seen: &Read) -> Option<u64> {
+    u64::try_from(seen.timestamp_ms?).ok()
+}
+
+/// What was brought back, and what the bridges told about it.
+///
+/// # Errors
+/// When one of them is not as the documentation promises.
+pub(crate) async fn replays(
+    wire: &Wire,
+    topics: &Topics,
+) -> Result<(Vec<Replay>, Vec<Told>), String> {
+    let (mut replays, mut told) = (Vec::new(), Vec::new());
+    for keyed in [true, false] {
+        let side = format!("{}.{STREAM}.replay", topics.name(keyed));
+        let outcomes = format!("{side}.outcomes");
+        if wire.partitions(&side).await.is_empty() {
+            continue;
+        }
+        for seen in wire.read_all(&side).await {
+            let replay = replay(&seen, keyed);
+            replays.push(replay.ok_or_else(|| format!("no replay of ours: {seen:?}"))?);
+        }
+        for seen in wire.read_all(&outcomes).await {
+            let one = told_of(&seen, keyed);
+            told.push(one.ok_or_else(|| format!("no outcome of a replay: {seen:?}"))?);
+        }
+    }
+    Ok((replays, told))
+}
+
+fn replay(seen: &Read, keyed: bool) -> Option<Replay> {
+    Some(Replay {
+        of: letter_of(seen.header("setbridge-replay-of")?, keyed)?,
+        at_ms: at_ms(seen)?,
+        forced: seen.header("setbridge-replay-force") == Some("true"),
+    })
+}
+
+fn told_of(seen: &Read, keyed: bool) -> Option<Told> {
+    let told: serde_json::Value = serde_json::from_slice(seen.value.as_deref()?).ok()?;
+    Some(Told {
+        of: letter_of(told["replay_of"].as_str()?, keyed)?,
+        outcome: told["outcome"].as_str()?.to_owned(),
+        at_ms: at_ms(seen)?,
+    })
+}
+
+/// `topic/partition/offset`
+fn letter_of(text: &str, keyed: bool) -> Option<Place> {
+    let mut parts = text.rsplit('/');
+    let offset = parts.next()?.parse().ok()?;
+    let partition = parts.next()?.parse().ok()?;
+    Some(Place {
+        keyed,
+        partition,
+        offset,
+    })
+}
+
+/// How many replays are not settled yet.
+pub(crate) async fn open_replays(wire: &Wire, group: &str, topics: &Topics) -> i64 {
+    let mut open = 0;
+    for keyed in [true, false] {
+        let side = format!("{}.{STREAM}.replay", topics.name(keyed));
+        let settled = wire.committed(&format!("{group}.replay"), &side).await;
+        for partition in wire.partitions(&side).await {
+            let (_, end) = wire.watermarks(&side, partition).await;
+            open += end - settled.get(&partition).copied().unwrap_or(0);
+        }
+    }
+    open
 }

@@ -10,26 +10,34 @@
 )]
 
 mod cluster;
+mod desk;
 mod dice;
+mod faults;
 mod front;
 mod kafka;
+mod leaders;
+mod link;
 mod load;
+mod names;
 mod oracle;
 mod plan;
 mod receiver;
 mod report;
 mod run;
+mod stage;
 mod store;
 #[path = "../it/support/mod.rs"]
 #[allow(dead_code, reason = "what the tests over the wire need besides")]
 mod support;
+mod suspect;
+mod told;
 mod wishes;
 mod world;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let wishes = match wishes::Wishes::read(std::env::args().skip(1)) {
+    let wishes = match wishes::Wishes::read_all(std::env::args().skip(1)) {
         Ok(wishes) => wishes,
         Err(mistake) => {
             println!("{mistake}\n{}", wishes::USAGE);
@@ -41,7 +49,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .expect("a runtime");
-    match runtime.block_on(run::run(&wishes)) {
+    match runtime.block_on(run::all(&wishes)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -1,5 +1,6 @@
 //! What a run came to: one table, the same figures as `target/chaos/summary.json`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use comfy_table::{Cell, CellAlignment, Table};
@@ -7,19 +8,27 @@ use serde_json::{Map, Value};
 
 use super::oracle::Findings;
 
-/// The figures beside those of the oracle.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counts {
-    pub(crate) kills: u64,
-    pub(crate) rebalances: u64,
-    pub(crate) broker_faults: u64,
-    pub(crate) http_faults: u64,
-    pub(crate) max_rss_mb: u64,
-    pub(crate) seconds: u64,
-}
+/// The figures beside those of the oracle, by name.
+pub(crate) type Counts = BTreeMap<&'static str, u64>;
 
-fn figures(findings: &Findings, counts: &Counts) -> [(&'static str, u64); 17] {
-    [
+/// In the order of the table.
+const COUNTS: [&str; 12] = [
+    "kills",
+    "rebalances",
+    "broker_faults",
+    "leader_moves",
+    "network_faults",
+    "http_faults",
+    "holds",
+    "skips",
+    "rewinds",
+    "replays",
+    "max_rss_mb",
+    "seconds",
+];
+
+fn figures(findings: &Findings, counts: &Counts) -> Vec<(&'static str, u64)> {
+    let mut figures = vec![
         ("produced", findings.produced),
         ("accepted_unique", findings.accepted_unique),
         ("filtered", findings.filtered),
@@ -31,13 +40,9 @@ fn figures(findings: &Findings, counts: &Counts) -> [(&'static str, u64); 17] {
         ("invalid", findings.invalid),
         ("repeats", findings.repeats),
         ("repeats_bound", findings.repeats_bound),
-        ("kills", counts.kills),
-        ("rebalances", counts.rebalances),
-        ("broker_faults", counts.broker_faults),
-        ("http_faults", counts.http_faults),
-        ("max_rss_mb", counts.max_rss_mb),
-        ("seconds", counts.seconds),
-    ]
+    ];
+    figures.extend(COUNTS.map(|name| (name, counts.get(name).copied().unwrap_or(0))));
+    figures
 }
 
 /// Prints the table and writes the file.
@@ -53,7 +58,7 @@ pub(crate) fn finish(
     let figures = figures(findings, counts);
     let mut table = Table::new();
     table.set_header([title, ""]);
-    for (name, figure) in figures {
+    for &(name, figure) in &figures {
         let figure = Cell::new(figure).set_alignment(CellAlignment::Right);
         table.add_row([Cell::new(name), figure]);
     }

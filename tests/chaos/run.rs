@@ -1,123 +1,147 @@
-//! One run, from an empty cluster to the verdict.
+//! One run, from the first record to the verdict.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use jsonwebtoken::jwk::JwkSet;
-use serde_json::json;
-use setbridge::okta::simulator::Inspector;
-use setbridge::signing::key::{KeyBits, generate_pem};
-use setbridge::signing::{KeyRing, KeySource};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cluster::Cluster;
-use super::front::Front;
-use super::kafka::{STREAM, Source, Topics, Watch, letters};
-use super::load::{Expected, Fate, KEYED, LOOSE, Load, mapping};
-use super::oracle::{History, judge};
-use super::plan::{Act, State, Step, schedule};
-use super::receiver::{PATH, Receiver};
+use super::desk::Desk;
+use super::kafka::{Acknowledged, Source, Watch, letters, open_replays, replays};
+use super::load::{Load, Unit};
+use super::names::jti;
+use super::oracle::{Findings, History, Place, judge};
+use super::plan::{Act, Step, schedule};
+use super::receiver::fingerprint;
 use super::report::{Counts, finish};
-use super::store::Store;
-use super::support::configuration::{Configuration, ISSUER};
-use super::support::node::free_ports;
-use super::support::wire::Wire;
+use super::stage::{Sets, Stage, set_up};
+use super::suspect::{finds, is_suspect};
 use super::wishes::{Protocol, Wishes};
-use super::world::{Told, World};
+use super::world::World;
 
-/// Keys that sign in turn.
-const KEYS: usize = 4;
 /// Between two lines about how it goes.
 const TELL: Duration = Duration::from_secs(10);
 /// After the last fault the rest has to be through by then, and a minute more for every three of the run.
 const DRAIN: Duration = Duration::from_secs(90);
+/// Between two looks at what is left.
+const LOOK: Duration = Duration::from_millis(500);
 
-/// SETs as they ought to be, growing while records are produced.
-type Sets = Arc<Mutex<Vec<Expected>>>;
-
-/// What the whole run stands on.
-struct Stage {
-    cluster_wire: Wire,
-    topics: Topics,
-    group: String,
-    world: Arc<World>,
-    _receiver: Receiver,
-    complaints: Arc<super::receiver::Book>,
-}
-
-/// True: no promise was broken.
+/// All runs, one after the other, on the same brokers. True: each was as it has to be.
 ///
 /// # Errors
-/// In words, when the run itself failed: no broker, no port, a record that was never acknowledged.
-pub(crate) async fn run(wishes: &Wishes) -> Result<bool, String> {
-    let until = u64::try_from(wishes.time.as_millis()).expect("a short time") * 9 / 10;
-    let steps = schedule(wishes.seed, until, wishes.state);
+/// In words, when a run itself failed: no broker, no port, a record that was never acknowledged.
+pub(crate) async fn all(runs: &[Wishes]) -> Result<bool, String> {
+    if let [wishes] = runs
+        && wishes.plan_only
+    {
+        return plan(wishes, &folder()?).map(|_| true);
+    }
+    let cluster = tokio::task::spawn_blocking(Cluster::start);
+    let cluster = cluster.await.map_err(|e| e.to_string())??;
+    println!("three brokers, Apache Kafka {}", cluster.version);
+    for wishes in runs {
+        if !run(wishes, &cluster).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn folder() -> Result<std::path::PathBuf, String> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/chaos");
     std::fs::create_dir_all(&target).map_err(|e| e.to_string())?;
-    write_plan(&steps, &target.join("schedule.txt")).map_err(|e| e.to_string())?;
-    if wishes.plan_only {
-        return Ok(true);
+    Ok(target)
+}
+
+fn plan(wishes: &Wishes, target: &Path) -> Result<Vec<Step>, String> {
+    let until = u64::try_from(wishes.time.as_millis()).expect("a short time") * 9 / 10;
+    let mut steps = schedule(wishes.seed, until, wishes.state);
+    if wishes.finds.is_some() {
+        steps.retain(|step| !matches!(step.act, Act::Operator(_)));
     }
+    let lines = steps
+        .iter()
+        .map(|step| format!("{:>8} ms  {:?}\n", step.at_ms, step.act));
+    let file = target.join("schedule.txt");
+    std::fs::write(file, lines.collect::<String>()).map_err(|e| e.to_string())?;
+    Ok(steps)
+}
+
+async fn run(wishes: &Wishes, cluster: &Cluster) -> Result<bool, String> {
+    let target = folder()?;
+    let steps = plan(wishes, &target)?;
+    cluster.wait_for_all()?;
     let sets = Sets::default();
-    let stage = set_up(wishes, &sets).await?;
+    let mut stage = set_up(wishes, cluster, &sets).await?;
     println!("{}", title(wishes));
     let began = Instant::now();
-    let mut history = play(wishes, &stage, &sets, &steps).await?;
-    history.letters = letters(&stage.cluster_wire, &stage.topics).await?;
-    history.attempts = stage.complaints.attempts();
+    let run = Run::start(wishes, &mut stage, &sets);
+    let (mut history, acts) = run.play(&steps).await?;
+    let world = &stage.world;
+    history.letters = letters(&world.wire, &world.topics).await?;
+    (history.acts.replays, history.acts.told) = replays(&world.wire, &world.topics).await?;
+    history.attempts = stage.book.attempts();
     history.sets = std::mem::take(&mut sets.lock().expect("no panic"));
+    let numbered = (0u32..).zip(&history.sets);
+    history.jtis = numbered
+        .map(|(set, expected)| fingerprint(jti(set, expected).as_bytes()))
+        .collect();
     history.whole_state = wishes.state.is_whole();
-    let told = &stage.world.told;
-    history.forced = told.forced.lock().expect("no panic").clone();
+    history.forced = world.told.forced.lock().expect("no panic").clone();
     let findings = judge(&history);
-    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let counts = Counts {
-        kills: load(&told.kills),
-        rebalances: load(&told.rebalances),
-        broker_faults: load(&told.broker_faults),
-        http_faults: stage.complaints.faults(),
-        max_rss_mb: load(&told.max_rss) >> 20,
-        seconds: began.elapsed().as_secs(),
-    };
-    stage.world.keep_logs(&target.join("logs"));
-    for line in findings
-        .examples
-        .iter()
-        .chain(&stage.complaints.complaints())
-    {
+    let mut counts = counts(&stage, &acts);
+    counts.insert("replays", history.acts.replays.len() as u64);
+    counts.insert("seconds", began.elapsed().as_secs());
+    world.keep_logs(&target.join("logs"));
+    let complaints = stage.book.complaints();
+    for line in findings.examples.iter().chain(&complaints) {
         println!("{line}");
     }
-    if counts.max_rss_mb > wishes.max_rss_mb {
-        told.breach(format!(
-            "{} MB of memory, over {}",
-            counts.max_rss_mb, wishes.max_rss_mb
-        ));
+    let megabytes = counts["max_rss_mb"];
+    if megabytes > wishes.max_rss_mb {
+        let most = wishes.max_rss_mb;
+        let told = &world.told;
+        told.breach(format!("{megabytes} MB of memory, over {most}"));
     }
-    let breaches = told.breaches.lock().expect("no panic").clone();
-    finish(
-        &title(wishes),
-        &findings,
-        &counts,
-        &target.join("summary.json"),
-    )
-    .map_err(|e| e.to_string())?;
+    let summary = target.join("summary.json");
+    finish(&title(wishes), &findings, &counts, &summary).map_err(|e| e.to_string())?;
+    let breaches = world.told.breaches.lock().expect("no panic").clone();
     for breach in &breaches {
         println!("BREACH {breach}");
     }
-    let clean = findings.is_clean() && breaches.is_empty();
-    println!(
-        "{}",
-        if clean {
-            "every promise was kept"
-        } else {
-            "A PROMISE WAS BROKEN"
-        }
-    );
-    Ok(clean)
+    Ok(verdict(wishes, &findings, &breaches))
+}
+
+fn verdict(wishes: &Wishes, findings: &Findings, breaches: &[String]) -> bool {
+    let (good, line) = match wishes.finds {
+        Some(wanted) if finds(wanted, findings) => (true, "found, as it must be"),
+        Some(_) => (false, "THE BROKEN BRIDGE WAS NOT FOUND"),
+        None if findings.is_clean() && breaches.is_empty() => (true, "every promise was kept"),
+        None => (false, "A PROMISE WAS BROKEN"),
+    };
+    println!("{line}");
+    good
+}
+
+fn counts(stage: &Stage, acts: &Counts) -> Counts {
+    let told = &stage.world.told;
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let mut counts = Counts::from([
+        ("kills", load(&told.kills)),
+        ("rebalances", load(&told.rebalances)),
+        ("broker_faults", load(&told.broker_faults)),
+        ("leader_moves", load(&told.leader_moves)),
+        ("network_faults", load(&told.network_faults)),
+        ("http_faults", stage.book.faults()),
+        ("max_rss_mb", load(&told.max_rss) >> 20),
+    ]);
+    for act in ["holds", "skips", "rewinds"] {
+        counts.insert(act, acts.get(act).copied().unwrap_or(0));
+    }
+    counts
 }
 
 fn title(wishes: &Wishes) -> String {
@@ -129,236 +153,210 @@ fn title(wishes: &Wishes) -> String {
     format!("seed {seed}, {state}, {protocol}")
 }
 
-fn write_plan(steps: &[Step], file: &Path) -> std::io::Result<()> {
-    let lines = steps
-        .iter()
-        .map(|step| format!("{:>8} ms  {:?}\n", step.at_ms, step.act));
-    std::fs::write(file, lines.collect::<String>())
+/// What happens at once while records come.
+struct Run {
+    wishes: Wishes,
+    world: Arc<World>,
+    desk: Arc<Desk>,
+    watch: Watch,
+    acknowledged: Acknowledged,
+    producing: JoinSet<Source>,
+    began: Instant,
+    told: AtomicU64,
+    sets: Sets,
 }
 
-async fn set_up(wishes: &Wishes, sets: &Sets) -> Result<Stage, String> {
-    let cluster = tokio::task::spawn_blocking(Cluster::start);
-    let cluster = cluster.await.map_err(|e| e.to_string())??;
-    println!("three brokers, Apache Kafka {}", cluster.version);
-    let wire = cluster.wire.clone();
-    let topics = Topics {
-        keyed: "keyed".to_owned(),
-        loose: "loose".to_owned(),
-    };
-    wire.create_topic(&topics.keyed, KEYED, &[]).await;
-    wire.create_topic(&topics.loose, LOOSE, &[]).await;
-    let [port] = free_ports();
-    let origin = format!("https://localhost:{port}");
-    let mut common = configuration(&wire, &origin, &topics);
-    if wishes.protocol == Protocol::Consumer {
-        common = common.consumer_protocol();
-    }
-    let (keys, public) = keys(common.folder())?;
-    std::fs::copy(&keys[0], common.folder().join("signing.pem")).map_err(|e| e.to_string())?;
-    let front = Front::make(common.folder());
-    common = common.set(
-        "streams.0.receiver.tls",
-        json!({"ca_file": front.ca.display().to_string()}),
-    );
-    let store = match wishes.state {
-        State::Redis => Some(Store::start()),
-        _ => None,
-    };
-    if let Some(store) = &store {
-        let redis = json!({"urls": [store.url()]});
-        common = common.set("state", json!({"backend": "redis", "redis": redis}));
-    }
-    let inspector = Inspector::new(ISSUER, &origin, public).map_err(|e| e.to_string())?;
-    let of = Arc::clone(sets);
-    let fates = move |set: u32| {
-        let sets = of.lock().expect("no panic");
-        sets.get(set as usize)
-            .map_or(Fate::Accepted, |expected| expected.fate)
-    };
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let receiver = Receiver::start(address, front, inspector, Box::new(fates), wishes.seed);
-    let book = Arc::clone(&receiver.book);
-    let group = common.group(STREAM);
-    let world = World {
-        common,
-        keyed: topics.keyed.clone(),
-        state: wishes.state,
-        environment: wishes.environment.clone(),
-        members: (0..wishes.state.members())
-            .map(|_| Default::default())
-            .collect(),
-        nodes: cluster.nodes.map(Mutex::new),
-        store: store.map(Mutex::new),
-        book: Arc::clone(&book),
-        keys,
-        told: Told::default(),
-        processes: AtomicU16::new(0),
-        rotations: AtomicU64::new(0),
-    };
-    Ok(Stage {
-        cluster_wire: wire,
-        topics,
-        group,
-        world: Arc::new(world),
-        _receiver: receiver,
-        complaints: book,
-    })
-}
-
-fn configuration(wire: &Wire, origin: &str, topics: &Topics) -> Configuration {
-    let limits = json!({"max_unsettled": 2000, "max_uncommitted": 4000, "max_elements": 100});
-    Configuration::new(wire)
-        .stream_to(STREAM, &topics.keyed, &format!("{origin}{PATH}"))
-        .set("streams.0.topics", json!([topics.keyed, topics.loose]))
-        .set("streams.0.mapping", mapping())
-        .set("streams.0.receiver.proxy", "none")
-        .set("streams.0.receiver.connect_timeout", "2s")
-        .set("streams.0.receiver.request_timeout", "3s")
-        .set(
-            "streams.0.retry",
-            json!({"initial_delay": "20ms", "max_delay": "500ms"}),
-        )
-        .set(
-            "streams.0.hold",
-            json!({"initial_probe_delay": "100ms", "max_probe_delay": "500ms"}),
-        )
-        .set(
-            "streams.0.receiver_error",
-            json!({"attempts": 20, "after": "5s", "other_subjects": 20}),
-        )
-        .set("streams.0.dead_letter", json!({"replication_factor": 3}))
-        .set("kafka.max_poll_interval", "10s")
-        .set("kafka.properties.auto.commit.interval.ms", "500")
-        .set(
-            "shutdown",
-            json!({"drain_deadline": "6s", "termination_grace": "8s"}),
-        )
-        .set("limits", limits)
-}
-
-/// Fresh keys in files, and what a receiver knows of them.
-fn keys(folder: &Path) -> Result<(Vec<PathBuf>, JwkSet), String> {
-    let mut files = Vec::new();
-    for number in 0..KEYS {
-        let (pem, _) = generate_pem(KeyBits::Rsa2048).map_err(|e| e.to_string())?;
-        let file = folder.join(format!("key-{number}.pem"));
-        std::fs::write(&file, pem.as_bytes()).map_err(|e| e.to_string())?;
-        files.push(file);
-    }
-    let sources: Vec<KeySource> = files.iter().map(KeySource::new).collect();
-    let ring = KeyRing::load(&sources).map_err(|e| format!("{e:?}"))?;
-    let set = serde_json::to_value(&*ring.jwks()).map_err(|e| e.to_string())?;
-    Ok((
-        files,
-        serde_json::from_value(set).map_err(|e| e.to_string())?,
-    ))
-}
-
-/// Records and faults, then the rest in peace.
-async fn play(
-    wishes: &Wishes,
-    stage: &Stage,
-    sets: &Sets,
-    steps: &[Step],
-) -> Result<History, String> {
-    let world = &stage.world;
-    for member in 0..world.members.len() {
-        world.start(member).await;
-    }
-    let watch = Watch::start(&stage.cluster_wire, &stage.group, &stage.topics);
-    let source = Source::new(&stage.cluster_wire, &stage.topics);
-    let acknowledged = source.acknowledged();
-    let began = Instant::now();
-    let mut producing = JoinSet::new();
-    producing.spawn(produce(source, wishes.clone(), Arc::clone(sets), began));
-    let mut faults = JoinSet::new();
-    for step in steps {
-        sleep_or_tell(
-            stage,
-            &watch,
-            || acknowledged.count(),
-            began,
-            began + Duration::from_millis(step.at_ms),
-        )
-        .await;
-        let (world, act) = (Arc::clone(world), step.act);
-        // Some acts take a while (a broker that stops in order); the next one does not wait for it.
-        faults.spawn(async move { perform(world, act).await });
-    }
-    while let Some(done) = faults.join_next().await {
-        done.map_err(|e| format!("a fault: {e}"))?;
-    }
-    recover(world).await;
-    let source = loop {
-        tokio::select! {
-            source = producing.join_next() => {
-                break source.ok_or("nobody produces")?.map_err(|e| format!("producing: {e}"))?;
-            }
-            () = sleep_or_tell(stage, &watch, || acknowledged.count(), began, Instant::now() + TELL) => {}
+impl Run {
+    fn start(wishes: &Wishes, stage: &mut Stage, sets: &Sets) -> Run {
+        let world = Arc::clone(&stage.world);
+        let watch = Watch::start(&world.wire, &world.group, &world.topics);
+        let source = Source::new(&world.wire, &world.topics);
+        let operator = stage.operator.take().expect("one run");
+        let (own, seen) = (Arc::clone(&world), watch.seen());
+        let desk = Desk::new(own, operator, Arc::clone(sets), seen, wishes.seed);
+        Run {
+            wishes: wishes.clone(),
+            world,
+            desk: Arc::new(desk),
+            acknowledged: source.acknowledged(),
+            producing: JoinSet::from_iter([produce(source, wishes.clone(), Arc::clone(sets))]),
+            watch,
+            began: Instant::now(),
+            told: AtomicU64::new(0),
+            sets: Arc::clone(sets),
         }
-    };
-    let records = tokio::task::spawn_blocking(|| source.places());
-    let records = records.await.map_err(|e| e.to_string())??;
-    let wanted = records.len() as u64;
-    let deadline = Instant::now() + DRAIN + wishes.time / 3;
-    while watch.total() < wanted && Instant::now() < deadline {
-        sleep_or_tell(
-            stage,
-            &watch,
-            || wanted,
-            began,
-            Instant::now() + Duration::from_millis(500),
-        )
-        .await;
     }
-    if watch.total() < wanted {
-        let done = watch.total();
-        world
-            .told
-            .breach(format!("hung: {done} of {wanted} records are committed"));
-        tell_status(world).await;
+
+    /// Records and faults, then the rest in peace. What the operator did comes with it.
+    async fn play(mut self, steps: &[Step]) -> Result<(History, Counts), String> {
+        let world = Arc::clone(&self.world);
+        for member in 0..world.members.len() {
+            world.start(member).await;
+        }
+        let mut faults = JoinSet::new();
+        for step in steps {
+            let due = self.began + Duration::from_millis(step.at_ms);
+            if !self.sleep_until(due).await {
+                break;
+            }
+            // Some acts take a while (a broker that stops in order); the next one does not wait for it.
+            let (world, desk, act) = (Arc::clone(&world), Arc::clone(&self.desk), step.act);
+            faults.spawn(async move { perform(world, desk, act).await });
+        }
+        while let Some(done) = faults.join_next().await {
+            done.map_err(|e| format!("a fault: {e}"))?;
+        }
+        self.recover().await;
+        let records = match self.is_found() {
+            true => self.acknowledged.records(),
+            false => self.drain().await?,
+        };
+        for member in 0..world.members.len() {
+            world.term(member).await;
+        }
+        let history = History {
+            records: self.committed_of(records),
+            committed: self.watch.end(),
+            acts: self.desk.acts(),
+            ..History::default()
+        };
+        Ok((history, self.desk.counts()))
     }
-    for member in 0..world.members.len() {
-        world.term(member).await;
+
+    /// Of a run that was ended early only what the bridge says is done.
+    fn committed_of<T>(&self, records: Vec<(Place, T)>) -> Vec<(Place, T)> {
+        let mut records = records;
+        if self.wishes.finds.is_some() {
+            let seen = self.watch.seen();
+            records.retain(|(place, _)| {
+                let next = seen.committed(place.keyed, place.partition);
+                next.is_some_and(|next| place.offset < next)
+            });
+        }
+        records
     }
-    Ok(History {
-        records,
-        committed: watch.end(),
-        ..History::default()
-    })
+
+    /// The bridge is broken, and that has been seen.
+    fn is_found(&self) -> bool {
+        let Some(wanted) = self.wishes.finds else {
+            return false;
+        };
+        let records = self.acknowledged.records();
+        let sets = self.sets.lock().expect("no panic").clone();
+        let attempts = self.world.book.attempts();
+        is_suspect(wanted, &self.watch.seen(), records, sets, attempts)
+    }
+
+    /// Everybody is back, nothing is shut, nobody holds anything.
+    async fn recover(&self) {
+        let world = &self.world;
+        world.act(Act::Well).await;
+        for node in 0..3 {
+            let (world, desk) = (Arc::clone(world), Arc::clone(&self.desk));
+            perform(world, desk, Act::BrokerStart(node)).await;
+        }
+        perform(Arc::clone(world), Arc::clone(&self.desk), Act::RedisStart).await;
+        for member in 0..world.members.len() {
+            world.act(Act::Resume(member)).await;
+            world.act(Act::Start(member)).await;
+        }
+        self.desk.leave().await;
+    }
+
+    /// Waits until every record is produced and committed and every replay is settled.
+    async fn drain(&mut self) -> Result<Vec<(Place, Vec<Unit>)>, String> {
+        let source = loop {
+            tokio::select! {
+                source = self.producing.join_next() => {
+                    break source.ok_or("nobody produces")?.map_err(|e| format!("producing: {e}"))?;
+                }
+                () = sleep(LOOK) => self.tell().await,
+            }
+        };
+        let records = tokio::task::spawn_blocking(|| source.places());
+        let records = records.await.map_err(|e| e.to_string())??;
+        let (wanted, world) = (records.len() as u64, &self.world);
+        let deadline = Instant::now() + DRAIN + self.wishes.time / 3;
+        let left = async || match self.watch.total() >= wanted {
+            false => Some(format!(
+                "{} of {wanted} records are committed",
+                self.watch.total()
+            )),
+            true => match open_replays(&world.wire, &world.group, &world.topics).await {
+                0 => None,
+                open => Some(format!("{open} replays are not settled")),
+            },
+        };
+        while let Some(left) = left().await {
+            if Instant::now() > deadline {
+                world.told.breach(format!("hung: {left}"));
+                for line in world.statuses().await {
+                    println!("{line}");
+                }
+                break;
+            }
+            self.tell().await;
+            sleep(LOOK).await;
+        }
+        Ok(records)
+    }
+
+    /// Until then it looks after the members and says how it goes. False: the bridge is broken, and that was found.
+    async fn sleep_until(&self, until: Instant) -> bool {
+        loop {
+            self.tell().await;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            sleep(left.min(LOOK)).await;
+            if self.is_found() {
+                return false;
+            }
+        }
+    }
+
+    async fn tell(&self) {
+        let world = &self.world;
+        world.watch().await;
+        let elapsed = self.began.elapsed().as_secs();
+        let turn = elapsed / TELL.as_secs();
+        if self.told.swap(turn, Ordering::Relaxed) != turn {
+            println!(
+                "{elapsed:>4} s: {} records, {} committed, {} taken, {} faults of HTTP, {} members",
+                self.acknowledged.count(),
+                self.watch.total(),
+                world.book.accepted(),
+                world.book.faults(),
+                world.running(),
+            );
+        }
+    }
 }
 
 /// Brokers stop and start by calls that block.
-async fn perform(world: Arc<World>, act: Act) {
+async fn perform(world: Arc<World>, desk: Arc<Desk>, act: Act) {
     match act {
         Act::BrokerKill(_)
         | Act::BrokerStop(_)
         | Act::BrokerStart(_)
         | Act::RedisKill
         | Act::RedisPause
-        | Act::RedisStart => {
+        | Act::RedisStart
+        | Act::Leaders(_)
+        | Act::Coordinator => {
             let handle = tokio::runtime::Handle::current();
             let blocking = tokio::task::spawn_blocking(move || handle.block_on(world.act(act)));
             blocking.await.expect("a fault");
         }
+        Act::Operator(deed) => desk.act(deed).await,
         _ => world.act(act).await,
     }
 }
 
-async fn recover(world: &Arc<World>) {
-    world.act(Act::Well).await;
-    for node in 0..3 {
-        perform(Arc::clone(world), Act::BrokerStart(node)).await;
-    }
-    perform(Arc::clone(world), Act::RedisStart).await;
-    for member in 0..world.members.len() {
-        world.act(Act::Resume(member)).await;
-        world.act(Act::Start(member)).await;
-    }
-}
-
 /// Hands the records over evenly, until a little after the last fault.
-async fn produce(source: Source, wishes: Wishes, sets: Sets, began: Instant) -> Source {
+async fn produce(source: Source, wishes: Wishes, sets: Sets) -> Source {
+    let began = Instant::now();
     let mut source = source;
     let mut load = Load::new(wishes.seed, wishes.records);
     let mut known = 0;
@@ -379,41 +377,4 @@ async fn produce(source: Source, wishes: Wishes, sets: Sets, began: Instant) -> 
         number += 1;
     }
     source
-}
-
-/// Waits until then, looks after the members and says how it goes.
-async fn sleep_or_tell(
-    stage: &Stage,
-    watch: &Watch,
-    produced: impl Fn() -> u64,
-    began: Instant,
-    until: Instant,
-) {
-    static TOLD: AtomicU64 = AtomicU64::new(0);
-    loop {
-        stage.world.watch().await;
-        let elapsed = began.elapsed().as_secs();
-        let turn = elapsed / TELL.as_secs();
-        if TOLD.swap(turn, Ordering::Relaxed) != turn {
-            println!(
-                "{elapsed:>4} s: {} records, {} committed, {} taken, {} faults of HTTP, {} members",
-                produced(),
-                watch.total(),
-                stage.complaints.accepted(),
-                stage.complaints.faults(),
-                stage.world.running(),
-            );
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        sleep(left.min(Duration::from_millis(500))).await;
-    }
-}
-
-async fn tell_status(world: &World) {
-    for line in world.statuses().await {
-        println!("{line}");
-    }
 }

@@ -30,8 +30,8 @@ impl Store {
         }
     }
 
-    pub(crate) fn url(&self) -> String {
-        self.server.url()
+    pub(crate) fn port(&self) -> u16 {
+        self.server.port()
     }
 
     /// SIGKILL.

@@ -1,5 +1,6 @@
 //! What the caller wants.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use super::plan::State;
@@ -12,7 +13,17 @@ pub(crate) const USAGE: &str = "\
 --protocol P     classic or consumer (default: the seed decides)
 --max-rss-mb N   a process may use so much memory (default 300)
 --env NAME=VALUE an environment variable of the bridges
---plan           print the schedule and do nothing";
+--bin FILE       another bridge than SETBRIDGE_BIN or that of the driver's build
+--finds KIND     the bridge is broken: lost or out_of_order has to be found, and the run ends when it is
+--plan           write the schedule and do nothing
+--then           another run on the same brokers, with what follows";
+
+/// How a broken bridge shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Breach {
+    Lost,
+    OutOfOrder,
+}
 
 /// The protocol of the consumer group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,16 +41,30 @@ pub(crate) struct Wishes {
     pub(crate) protocol: Protocol,
     pub(crate) max_rss_mb: u64,
     pub(crate) environment: Vec<(String, String)>,
+    pub(crate) program: Option<OsString>,
+    pub(crate) finds: Option<Breach>,
     pub(crate) plan_only: bool,
 }
 
 impl Wishes {
+    /// One after the other.
+    ///
     /// # Errors
     /// In words.
-    pub(crate) fn read(words: impl Iterator<Item = String>) -> Result<Wishes, String> {
+    pub(crate) fn read_all(words: impl Iterator<Item = String>) -> Result<Vec<Wishes>, String> {
+        let words: Vec<String> = words.collect();
+        let runs = words.split(|word| word == "--then");
+        runs.map(|words| Wishes::read(words.iter().cloned()))
+            .collect()
+    }
+
+    /// # Errors
+    /// In words.
+    fn read(words: impl Iterator<Item = String>) -> Result<Wishes, String> {
         let (mut seed, mut minutes, mut records, mut max_rss_mb) = (1, 2.0, 20_000, 300);
         let (mut state, mut protocol) = (None, None);
         let (mut environment, mut plan_only) = (Vec::new(), false);
+        let (mut program, mut finds) = (None, None);
         let mut words = words;
         while let Some(word) = words.next() {
             if word == "--plan" {
@@ -64,6 +89,14 @@ impl Wishes {
                         _ => return Err(wrong()),
                     });
                 }
+                "--bin" => program = Some(value.into()),
+                "--finds" => {
+                    finds = Some(match value.as_str() {
+                        "lost" => Breach::Lost,
+                        "out_of_order" => Breach::OutOfOrder,
+                        _ => return Err(wrong()),
+                    });
+                }
                 "--env" => {
                     let (name, value) = value.split_once('=').ok_or_else(wrong)?;
                     environment.push((name.to_owned(), value.to_owned()));
@@ -82,6 +115,8 @@ impl Wishes {
             protocol: protocol.unwrap_or(PROTOCOLS[usize::try_from(seed % 2).expect("of two")]),
             max_rss_mb,
             environment,
+            program,
+            finds,
             plan_only,
         })
     }

@@ -1,5 +1,7 @@
-//! The members under test, and what the schedule does to them, to the brokers, to the receiver and to Redis.
+//! The members under test, and everything around them.
 
+use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,43 +10,59 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::Mutex as Turn;
 
-use super::cluster::Node;
+use super::cluster::{Node, Ports};
+use super::kafka::Topics;
+use super::link::Link;
 use super::oracle::Forced;
-use super::plan::{Act, State};
 use super::receiver::{Book, PROCESS, now_ms};
 use super::store::Store;
 use super::support::bridge::Bridge;
 use super::support::configuration::Configuration;
+use super::support::wire::Wire;
+use super::told::Told;
 
 /// A process that was asked to end has to within this: `termination_grace` and some time of a busy machine.
 const END: Duration = Duration::from_secs(20);
-/// A broker that was started again leads its partitions by then.
-const SETTLED_MS: u64 = 12_000;
 /// A new process answers on its ports by then.
 const UP: Duration = Duration::from_secs(90);
 
 /// One member of the group: a process, or none at the moment.
 #[derive(Default)]
 pub(crate) struct Member {
-    running: Option<Running>,
+    pub(super) running: Option<Running>,
 }
 
-struct Running {
+pub(super) struct Running {
     bridge: Bridge,
-    process: u16,
+    pub(super) process: u16,
     paused_ms: Option<u64>,
+}
+
+/// Where a member can be asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Up {
+    pub(crate) slot: usize,
+    pub(crate) process: u16,
+    pub(crate) admin: SocketAddr,
 }
 
 /// Everything that faults happen to.
 pub(crate) struct World {
     pub(crate) common: Configuration,
-    /// Name of the topic that is keyed by person
-    pub(crate) keyed: String,
-    pub(crate) state: State,
+    /// As no fault meets it
+    pub(crate) wire: Wire,
+    pub(crate) ports: [Ports; 3],
+    pub(crate) topics: Topics,
+    pub(crate) group: String,
+    pub(crate) program: OsString,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) members: Vec<Turn<Member>>,
-    pub(crate) nodes: [Mutex<Node>; 3],
+    pub(crate) nodes: Arc<[Mutex<Node>; 3]>,
+    /// By member and broker.
+    pub(crate) ways: Vec<[Link; 3]>,
     pub(crate) store: Option<Mutex<Store>>,
+    /// By member: its port for Redis, and the way from there.
+    pub(crate) store_ways: Vec<(u16, Link)>,
     pub(crate) book: Arc<Book>,
     /// PEM files; the next one signs after each rotation.
     pub(crate) keys: Vec<PathBuf>,
@@ -53,109 +71,7 @@ pub(crate) struct World {
     pub(crate) rotations: AtomicU64,
 }
 
-/// What happened, as far as the driver did it or heard of it.
-#[derive(Default)]
-pub(crate) struct Told {
-    pub(crate) kills: AtomicU64,
-    pub(crate) broker_faults: AtomicU64,
-    pub(crate) rebalances: AtomicU64,
-    pub(crate) max_rss: AtomicU64,
-    pub(crate) forced: Mutex<Vec<Forced>>,
-    /// Of a broker or of Redis: from, and until when it counts.
-    outages: Mutex<Vec<(u64, Option<u64>)>>,
-    /// In words: what no member may do.
-    pub(crate) breaches: Mutex<Vec<String>>,
-}
-
-impl Told {
-    pub(crate) fn breach(&self, what: String) {
-        println!("BREACH {what}");
-        self.breaches.lock().expect("no panic").push(what);
-    }
-
-    /// All that the process had.
-    fn force(&self, process: u16, from_ms: u64, until_ms: u64) {
-        self.let_go(Forced {
-            process,
-            partition: None,
-            in_order: false,
-            from_ms,
-            until_ms,
-        });
-    }
-
-    fn let_go(&self, forced: Forced) {
-        self.forced.lock().expect("no panic").push(forced);
-    }
-
-    fn outage_begins(&self) {
-        let mut outages = self.outages.lock().expect("no panic");
-        outages.push((now_ms(), None));
-    }
-
-    fn outage_ends(&self) {
-        let mut outages = self.outages.lock().expect("no panic");
-        for (_, until) in outages.iter_mut() {
-            until.get_or_insert(now_ms() + SETTLED_MS);
-        }
-    }
-
-    /// A commit at this moment may have failed for want of a broker, or the state may not have been durable.
-    fn is_outage(&self, at_ms: u64) -> bool {
-        let outages = self.outages.lock().expect("no panic");
-        let within = |(from, until): &(u64, Option<u64>)| {
-            *from <= at_ms + 1000 && until.is_none_or(|until| at_ms <= until)
-        };
-        outages.iter().any(within)
-    }
-}
-
 impl World {
-    /// Does one thing; returns when it is done.
-    pub(crate) async fn act(&self, act: Act) {
-        match act {
-            Act::Kill(member) => self.kill(member).await,
-            Act::Term(member) => self.term(member).await,
-            Act::Pause(member) => self.pause(member).await,
-            Act::Resume(member) => self.resume(member).await,
-            Act::Start(member) => self.start(member).await,
-            Act::BrokerKill(broker) => self.broker(broker, Node::kill),
-            Act::BrokerStop(broker) => self.broker(broker, Node::stop),
-            Act::BrokerStart(broker) => {
-                let started = self.nodes[broker].lock().expect("no panic").start();
-                started.expect("a broker starts again");
-                self.told.outage_ends();
-            }
-            Act::Trouble(trouble) => self.book.trouble(Some(trouble)),
-            Act::Well => self.book.trouble(None),
-            Act::RedisKill => {
-                self.told.outage_begins();
-                self.with_store(Store::kill);
-            }
-            Act::RedisPause => {
-                self.told.outage_begins();
-                self.with_store(Store::pause);
-            }
-            Act::RedisStart => {
-                self.with_store(Store::go_on);
-                self.told.outage_ends();
-            }
-            Act::Rotate => self.rotate().await,
-        }
-    }
-
-    fn broker(&self, broker: usize, fault: fn(&mut Node)) {
-        self.told.broker_faults.fetch_add(1, Ordering::Relaxed);
-        self.told.outage_begins();
-        fault(&mut self.nodes[broker].lock().expect("no panic"));
-    }
-
-    fn with_store(&self, act: fn(&mut Store)) {
-        if let Some(store) = &self.store {
-            act(&mut store.lock().expect("no panic"));
-        }
-    }
-
     /// Starts the member unless it runs.
     pub(crate) async fn start(&self, number: usize) {
         let mut member = self.members[number].lock().await;
@@ -165,7 +81,14 @@ impl World {
         let process = self.processes.fetch_add(1, Ordering::Relaxed);
         let header = json!({"header": {"name": PROCESS, "value": process.to_string()}});
         let mut own = self.common.clone().set("streams.0.receiver.auth", header);
-        if self.state != State::Redis {
+        let servers = self
+            .ports
+            .map(|ports| format!("127.0.0.1:{}", ports.members[number].1));
+        own = own.set("kafka.bootstrap_servers", servers.join(","));
+        if let Some((port, _)) = self.store_ways.get(number) {
+            let url = format!("redis://127.0.0.1:{port}");
+            own = own.set("state.redis.urls", json!([url]));
+        } else {
             let path = self.common.folder().join(format!("member-{number}.sqlite"));
             let state = json!({"backend": "sqlite", "path": path.display().to_string()});
             own = own.set("state", state);
@@ -175,9 +98,12 @@ impl World {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        let started = tokio::time::timeout(UP, Bridge::start_in(&own, &environment)).await;
+        let started =
+            tokio::time::timeout(UP, Bridge::start_as(&self.program, &own, &environment)).await;
         match started {
             Ok(bridge) => {
+                let mut started = self.told.started.lock().expect("no panic");
+                started.push((number, process, now_ms()));
                 member.running = Some(Running {
                     bridge,
                     process,
@@ -190,7 +116,7 @@ impl World {
         }
     }
 
-    async fn kill(&self, number: usize) {
+    pub(super) async fn kill(&self, number: usize) {
         let mut member = self.members[number].lock().await;
         let Some(mut running) = member.running.take() else {
             return;
@@ -235,15 +161,17 @@ impl World {
         self.read_log(&running);
     }
 
-    async fn pause(&self, number: usize) {
+    pub(super) async fn pause(&self, number: usize) {
         let mut member = self.members[number].lock().await;
         if let Some(running) = &mut member.running {
             running.paused_ms = Some(now_ms());
+            let mut paused = self.told.paused.lock().expect("no panic");
+            paused.push((running.process, now_ms()));
             running.bridge.stop();
         }
     }
 
-    async fn resume(&self, number: usize) {
+    pub(super) async fn resume(&self, number: usize) {
         let mut member = self.members[number].lock().await;
         if let Some(running) = &mut member.running {
             self.wake(running);
@@ -260,7 +188,7 @@ impl World {
     }
 
     /// The next key signs: the file is replaced, and everybody reads it again.
-    async fn rotate(&self) {
+    pub(super) async fn rotate(&self) {
         let turn = self.rotations.fetch_add(1, Ordering::Relaxed) + 1;
         let next = &self.keys[usize::try_from(turn).expect("few") % self.keys.len()];
         let file = self.common.folder().join("signing.pem");
@@ -329,13 +257,33 @@ impl World {
                 let number = number.and_then(|n| i32::try_from(n).ok());
                 self.told.let_go(Forced {
                     process: running.process,
-                    partition: number.map(|number| (topic == self.keyed, number)),
+                    partition: number.map(|number| (topic == self.topics.keyed, number)),
                     in_order: !cut_off && !self.told.is_outage(at),
                     from_ms: at.saturating_sub(before),
                     until_ms: at + 1000,
                 });
             }
         }
+    }
+
+    /// Members that can be asked something.
+    pub(crate) async fn up(&self) -> Vec<Up> {
+        let mut up = Vec::new();
+        for (slot, member) in self.members.iter().enumerate() {
+            // What is being done to it just now takes it away, or brings it back soon.
+            let Ok(member) = member.try_lock() else {
+                continue;
+            };
+            let running = member.running.as_ref();
+            if let Some(running) = running.filter(|running| running.paused_ms.is_none()) {
+                up.push(Up {
+                    slot,
+                    process: running.process,
+                    admin: running.bridge.admin,
+                });
+            }
+        }
+        up
     }
 
     /// What each member says about itself.

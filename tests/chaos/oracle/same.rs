@@ -1,15 +1,17 @@
 //! What was sent twice is the same: bytes of one process under one key, else claims (DESIGN P4).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::super::load::{Fate, Unit};
-use super::{Attempt, Findings, Forced, History, Said, is_ordered};
+use super::super::load::{Expected, Fate};
+use super::{Attempt, Fact, Findings, Forced, History, Place, Said, is_ordered};
 
 /// What was sent under each jti so far.
 pub(super) struct Same<'a> {
     history: &'a History,
-    /// How many records hold the SET.
-    records: Vec<u8>,
+    /// SETs that come twice on purpose: two records of what was refused, a replay, a rewind.
+    again: Vec<bool>,
+    /// Of those that were replayed
+    jtis: HashSet<u64>,
     /// The first attempt of each.
     first: HashMap<u64, Attempt>,
     /// The last attempt of each process and key.
@@ -19,20 +21,29 @@ pub(super) struct Same<'a> {
 }
 
 impl<'a> Same<'a> {
-    pub(super) fn new(history: &'a History) -> Same<'a> {
-        let mut records = vec![0u8; history.sets.len()];
-        for unit in history.records.iter().flat_map(|(_, units)| units) {
-            if let Unit::Set(set) = unit {
-                records[*set as usize] = records[*set as usize].saturating_add(1);
+    pub(super) fn new(history: &'a History, facts: &[Fact]) -> Same<'a> {
+        let replayed: HashSet<Place> = history.acts.replays.iter().map(|r| r.of).collect();
+        let mut jtis: HashSet<u64> = HashSet::new();
+        for letter in &history.letters {
+            if replayed.contains(&letter.place) {
+                jtis.extend(letter.jti);
             }
         }
+        let is_again = |(fact, expected): (&Fact, &Expected)| {
+            let twice = fact.records > 1 && expected.fate != Fate::Accepted;
+            let rewinds = history.acts.rewinds.iter();
+            let rewound = { rewinds }.any(|r| fact.place.is_some_and(|place| r.covers(place)));
+            twice || rewound
+        };
+        let again = facts.iter().zip(&history.sets).map(is_again).collect();
         let mut forced: HashMap<u16, Vec<Forced>> = HashMap::new();
         for one in &history.forced {
             forced.entry(one.process).or_default().push(*one);
         }
         Same {
             history,
-            records,
+            again,
+            jtis,
             first: HashMap::new(),
             last: HashMap::new(),
             forced,
@@ -44,9 +55,9 @@ impl<'a> Same<'a> {
         if first.claims != attempt.claims {
             findings.invalid(|| format!("SET {}: other claims under the same jti", said.set));
         }
-        // A second record of what was refused is another try: levels may have moved since.
+        // Another try: levels may have moved since.
         let set = said.set as usize;
-        let again = self.records[set] > 1 && self.history.sets[set].fate != Fate::Accepted;
+        let again = self.again[set] || self.jtis.contains(&attempt.jti);
         // Without keys another member may deliver a SET about the same subject between two tries of this one.
         let chained = self.history.whole_state && is_ordered(&self.history.sets[set]);
         let before = first.said.map(|said| said.previous);

@@ -6,7 +6,7 @@ use super::load::{Expected, Fate, STRANGERS, Unit};
 use super::oracle::{Attempt, Committed, Findings, Forced, History, Letter, Place, Said, judge};
 
 /// Four SETs about person 1 (the third one is refused), one about a stranger, one filtered, one bad.
-fn good() -> History {
+pub(super) fn good() -> History {
     let mut history = History {
         whole_state: true,
         ..History::default()
@@ -38,7 +38,7 @@ fn good() -> History {
     history
 }
 
-fn place(number: usize) -> Place {
+pub(super) fn place(number: usize) -> Place {
     Place {
         keyed: true,
         partition: 0,
@@ -46,7 +46,7 @@ fn place(number: usize) -> Place {
     }
 }
 
-fn produce(history: &mut History, person: u32, number: usize, level: u8, fate: Fate) {
+pub(super) fn produce(history: &mut History, person: u32, number: usize, level: u8, fate: Fate) {
     let set = u32::try_from(history.sets.len()).unwrap();
     history.sets.push(Expected {
         person,
@@ -59,7 +59,7 @@ fn produce(history: &mut History, person: u32, number: usize, level: u8, fate: F
     history.records.push((place, vec![Unit::Set(set)]));
 }
 
-fn attempt(history: &History, set: u32, previous: u8) -> Attempt {
+pub(super) fn attempt(history: &History, set: u32, previous: u8) -> Attempt {
     let expected = history.sets[set as usize];
     Attempt {
         at_ms: 1000 + u64::from(set),
@@ -81,8 +81,15 @@ fn attempt(history: &History, set: u32, previous: u8) -> Attempt {
     }
 }
 
-fn letter(history: &mut History, record: usize, set: Option<u32>, reason: &str) {
+pub(super) fn letter(history: &mut History, record: usize, set: Option<u32>, reason: &str) {
+    let number = i64::try_from(history.letters.len()).unwrap();
     history.letters.push(Letter {
+        place: Place {
+            keyed: true,
+            partition: 7,
+            offset: number,
+        },
+        at_ms: 5000,
         origin: place(record),
         element: None,
         jti: set.map(|set| u64::from(set) + 100),
@@ -91,7 +98,7 @@ fn letter(history: &mut History, record: usize, set: Option<u32>, reason: &str) 
 }
 
 /// What is wrong, and nothing else: lost, out of order, wrong effect, invalid.
-fn wrong(history: &History) -> [u64; 4] {
+pub(super) fn wrong(history: &History) -> [u64; 4] {
     let found = judge(history);
     assert_eq!(found.is_clean(), found.examples.is_empty(), "{found:?}");
     [
@@ -210,6 +217,8 @@ fn accepted_and_dead_lettered_is_found() {
     letter(&mut history, 1, Some(1), "receiver_error");
     assert_eq!(wrong(&history), [0, 0, 0, 1]);
     history.attempts[1].seen = false;
+    assert_eq!(wrong(&history), [0, 0, 0, 1], "its level is not known");
+    history.attempts[3].said.as_mut().unwrap().previous = 1;
     assert_eq!(wrong(&history), [0; 4], "the sender could not know");
 }
 

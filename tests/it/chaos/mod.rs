@@ -8,11 +8,13 @@ mod dice;
 #[allow(dead_code, reason = "the driver needs more of it")]
 mod load;
 #[path = "../../chaos/oracle/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the driver needs more of it")]
 mod oracle;
-#[path = "../../chaos/plan.rs"]
+#[path = "../../chaos/plan/mod.rs"]
 #[allow(dead_code, reason = "the driver needs more of it")]
 mod plan;
 
+mod acts;
 mod breaches;
 mod replayable;
 mod switch;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::load::{Fate, KEYED, Load, Unit, address, whose};
-use super::plan::{Act, State, schedule};
+use super::plan::{Act, Deed, Flow, State, schedule};
 
 const MINUTES: u64 = 60_000;
 
@@ -42,6 +42,18 @@ fn every_kind_of_fault_comes_in_a_run_of_ten_minutes() {
             "RedisKill",
             "RedisPause",
             "RedisStart",
+            "RedisCut(",
+            "Apart(",
+            "Cut(",
+            "Leaders(",
+            "Coordinator",
+            "Operator(Hold)",
+            "Operator(Resume)",
+            "Operator(SkipBlocking)",
+            "Operator(SkipNamed)",
+            "Operator(Replay { forced: false })",
+            "Operator(Replay { forced: true })",
+            "Operator(Rewind(",
             "Well",
             "Trouble(RetryAfter(",
             "Trouble(RateLimit(",
@@ -80,6 +92,28 @@ fn whoever_goes_comes_back() {
             }
             assert!(up, "seed {seed}: member {member} stays away");
         }
+    }
+}
+
+/// Every way is open again at the end, and every hold has its end; a rewind is within one.
+#[test]
+fn whatever_is_shut_is_opened() {
+    for seed in 0..20 {
+        let steps = schedule(seed, 3 * MINUTES, State::Redis);
+        let (mut shut, mut held) = (0, false);
+        for step in &steps {
+            match step.act {
+                Act::Apart(_, flow) | Act::Cut(_, flow) | Act::RedisCut(_, flow) => {
+                    shut += if flow == Flow::Open { -1 } else { 1 };
+                    assert!((0..=1).contains(&shut), "seed {seed}: {step:?}");
+                }
+                Act::Operator(Deed::Hold) => assert!(!std::mem::replace(&mut held, true)),
+                Act::Operator(Deed::Resume) => assert!(std::mem::replace(&mut held, false)),
+                Act::Operator(Deed::Rewind(_)) => assert!(held, "seed {seed}: {step:?}"),
+                _ => {}
+            }
+        }
+        assert!(shut == 0 && !held, "seed {seed}");
     }
 }
 

@@ -4,7 +4,7 @@
 //! with the log's end.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -61,17 +61,27 @@ impl Bridge {
         configuration: &Configuration,
         environment: &[(&str, &str)],
     ) -> Bridge {
-        Bridge::launch(configuration, environment)
+        Bridge::start_as(&program(), configuration, environment).await
+    }
+
+    /// As [`Bridge::start_in`], of another build.
+    pub(crate) async fn start_as(
+        program: &OsStr,
+        configuration: &Configuration,
+        environment: &[(&str, &str)],
+    ) -> Bridge {
+        Bridge::launch(program, configuration, environment)
             .await
             .unwrap_or_else(|ended| panic!("setbridge ended with {:?}:\n{}", ended.code, ended.log))
     }
 
     /// As [`Bridge::start`], for configurations that are refused.
     pub(crate) async fn try_start(configuration: &Configuration) -> Result<Bridge, Ended> {
-        Bridge::launch(configuration, &[]).await
+        Bridge::launch(&program(), configuration, &[]).await
     }
 
     async fn launch(
+        program: &OsStr,
         configuration: &Configuration,
         environment: &[(&str, &str)],
     ) -> Result<Bridge, Ended> {
@@ -79,7 +89,7 @@ impl Bridge {
         let name = fresh("bridge");
         let pid_file = configuration.folder().join(format!("{name}.pid"));
         let mut tied = tied(&pid_file)
-            .arg(program())
+            .arg(program)
             .args(["run", "--config"])
             .arg(&file)
             .current_dir(configuration.folder())
@@ -359,7 +369,7 @@ impl Drop for Bridge {
 }
 
 /// The bridge under test: `SETBRIDGE_BIN`, else the one that was built with the tests.
-fn program() -> OsString {
+pub(crate) fn program() -> OsString {
     let given = std::env::var_os("SETBRIDGE_BIN").filter(|program| !program.is_empty());
     given.unwrap_or_else(|| env!("CARGO_BIN_EXE_setbridge").into())
 }

@@ -1,11 +1,12 @@
 //! An operator at the command line of a running bridge: `setbridge stream …`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::bridge::Bridge;
+use super::bridge::{Bridge, program};
 use super::configuration::Configuration;
 
 /// What [`with_token`] configures.
@@ -29,6 +30,7 @@ impl Said {
 /// Who has the token of this configuration.
 pub(crate) struct Operator {
     token_file: PathBuf,
+    stream: String,
 }
 
 impl Operator {
@@ -38,14 +40,30 @@ impl Operator {
         std::fs::write(&token_file, format!("{TOKEN}\n")).unwrap();
         let file = format!("file:{}", token_file.display());
         *configuration = configuration.clone().set("admin.token", file);
-        Operator { token_file }
+        Operator {
+            token_file,
+            stream: "okta".to_owned(),
+        }
+    }
+
+    /// The same of another stream.
+    #[allow(dead_code, reason = "tests/chaos has a stream of another name")]
+    pub(crate) fn of_stream(mut self, stream: &str) -> Operator {
+        stream.clone_into(&mut self.stream);
+        self
     }
 
     /// `setbridge stream ACT --stream okta …` at these bridges.
     pub(crate) async fn tell(&self, act: &str, bridges: &[&Bridge], more: &[&str]) -> Said {
-        let admins = bridges.iter().map(|bridge| bridge.admin.to_string());
+        let admins: Vec<SocketAddr> = bridges.iter().map(|bridge| bridge.admin).collect();
+        self.tell_at(act, &admins, more).await
+    }
+
+    /// The same, at these admin ports.
+    pub(crate) async fn tell_at(&self, act: &str, admins: &[SocketAddr], more: &[&str]) -> Said {
+        let admins = admins.iter().map(SocketAddr::to_string);
         let admins: Vec<String> = admins.flat_map(|at| ["--admin".to_owned(), at]).collect();
-        let mut args = vec!["stream", act, "--stream", "okta"];
+        let mut args = vec!["stream", act, "--stream", &self.stream];
         args.extend(admins.iter().map(String::as_str));
         let token_file = self.token_file.display().to_string();
         if !more.contains(&"--token-file") {
@@ -65,7 +83,7 @@ impl Operator {
 
 /// One run of the binary, with nothing of the caller's environment. What it asks of this test's own tasks is answered.
 pub(crate) async fn setbridge(args: &[&str]) -> Said {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_setbridge"));
+    let mut command = Command::new(program());
     command.args(args).env_clear().stdin(Stdio::null());
     let ended = tokio::task::spawn_blocking(move || command.output());
     let ended = ended.await.unwrap().unwrap();

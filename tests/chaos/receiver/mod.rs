@@ -1,5 +1,6 @@
 //! The receiver: judges every SET as Okta would, answers as the moment's trouble wants, writes everything down.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,6 @@ use axum::http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use serde_json::{Map, Value};
 use setbridge::okta::simulator::Inspector;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
@@ -20,8 +20,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::dice::Dice;
 use super::front::Front;
-use super::load::{self, Fate};
-use super::oracle::{Attempt, Said};
+use super::load::Fate;
+use super::oracle::Attempt;
 use super::plan::Trouble;
 
 /// Each process says by this header which one it is.
@@ -37,6 +37,8 @@ const UNSURE_MS: u64 = 50;
 /// What to answer a SET when the receiver is well, by its number.
 pub(crate) type Fates = Box<dyn Fn(u32) -> Fate + Send + Sync>;
 
+mod book;
+
 /// Everything that the connections share.
 pub(crate) struct Book {
     inspector: Inspector,
@@ -49,6 +51,8 @@ pub(crate) struct Book {
     accepted: AtomicU64,
     /// What was wrong with SETs that are not valid: the first of them.
     complaints: Mutex<Vec<String>>,
+    /// SETs that are taken by now although they were refused before, and since when.
+    mended: Mutex<BTreeMap<u32, u64>>,
 }
 
 /// A running receiver.
@@ -94,6 +98,7 @@ impl Receiver {
             faults: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             complaints: Mutex::default(),
+            mended: Mutex::default(),
         });
         let mut server = JoinSet::new();
         server.spawn(serve(address, front, Arc::clone(&book)));
@@ -191,7 +196,7 @@ async fn answer(request: Request<Incoming>, book: &Arc<Book>) -> Result<Response
     let body = to_bytes(Body::new(request.into_body()), MAX_BODY);
     let attempt = book.read(&body.await.map_err(|_| Reset)?, process).await;
     let turn = book.turn(trouble);
-    let fate = attempt.said.map(|said| (book.fates)(said.set));
+    let fate = attempt.said.map(|said| book.fate(said.set));
     match (turn, fate) {
         (Turn::Reset, _) => {
             book.note(attempt);
@@ -248,200 +253,4 @@ fn refusal(description: &str) -> Response<Body> {
     let body = serde_json::json!({"err": "invalid_request", "description": description});
     let headers = [("content-type", "application/json".to_owned())];
     response(400, &headers, &body.to_string())
-}
-
-impl Book {
-    /// From now on; `None`: well again.
-    pub(crate) fn trouble(&self, trouble: Option<Trouble>) {
-        self.trouble.send_replace(trouble);
-        if matches!(trouble, Some(Trouble::Down | Trouble::Tls)) {
-            let since = now_ms().saturating_sub(UNSURE_MS);
-            let mut attempts = self.attempts.lock().expect("no panic");
-            let last = attempts.iter_mut().rev().take(1000);
-            last.filter(|attempt| attempt.at_ms >= since)
-                .for_each(|attempt| attempt.seen = false);
-        }
-    }
-
-    pub(crate) fn faults(&self) -> u64 {
-        self.faults.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn accepted(&self) -> u64 {
-        self.accepted.load(Ordering::Relaxed)
-    }
-
-    /// All requests so far.
-    pub(crate) fn attempts(&self) -> Vec<Attempt> {
-        self.attempts.lock().expect("no panic").clone()
-    }
-
-    pub(crate) fn complaints(&self) -> Vec<String> {
-        self.complaints.lock().expect("no panic").clone()
-    }
-
-    fn throw<T>(&self, throw: impl FnOnce(&mut Dice) -> T) -> T {
-        throw(&mut self.dice.lock().expect("no panic"))
-    }
-
-    fn meets(&self, of: u16) -> bool {
-        let meets = self.throw(|dice| dice.per_mille(u64::from(of)));
-        self.faults.fetch_add(u64::from(meets), Ordering::Relaxed);
-        meets
-    }
-
-    fn turn(&self, trouble: Option<Trouble>) -> Turn {
-        use Trouble as T;
-        let Some(trouble) = trouble else {
-            return Turn::Well;
-        };
-        let (T::RetryAfter(of)
-        | T::RateLimit(of)
-        | T::TooMany(of)
-        | T::Error(of)
-        | T::Unavailable(of)
-        | T::Slow(of)
-        | T::ResetRead(of)
-        | T::TakenThenReset(of)
-        | T::TakenThenSilence(of)) = trouble
-        else {
-            return Turn::Well;
-        };
-        if !self.meets(of) {
-            return Turn::Well;
-        }
-        match trouble {
-            T::RetryAfter(_) => Turn::Status(429, vec![("retry-after", "1".to_owned())]),
-            T::RateLimit(_) => Turn::Status(429, rate_limit()),
-            T::TooMany(_) => Turn::Status(429, Vec::new()),
-            T::Error(_) => Turn::Status(500, Vec::new()),
-            T::Unavailable(_) => Turn::Status(503, Vec::new()),
-            T::ResetRead(_) => Turn::Reset,
-            T::TakenThenReset(_) => Turn::TakeThenReset,
-            T::TakenThenSilence(_) => Turn::TakeThenSilence,
-            _ => {
-                let (first, time) =
-                    self.throw(|dice| (dice.per_mille(500), dice.between(50, 1500)));
-                let time = Duration::from_millis(time);
-                if first {
-                    Turn::TakeThenWait(time)
-                } else {
-                    Turn::WaitThenTake(time)
-                }
-            }
-        }
-    }
-
-    /// Judges a SET; nothing is taken yet.
-    async fn read(&self, raw: &[u8], process: Option<u16>) -> Attempt {
-        let mut attempt = Attempt {
-            at_ms: now_ms(),
-            process: process.unwrap_or(u16::MAX),
-            kid: 0,
-            jti: 0,
-            bytes: fingerprint(raw),
-            claims: 0,
-            said: None,
-            accepted: false,
-            seen: false,
-        };
-        let now = i64::try_from(attempt.at_ms / 1000).expect("seconds");
-        let inspected = match self.inspector.inspect(raw, now).await {
-            Ok(inspected) => inspected,
-            Err(complaint) => {
-                self.complain(complaint);
-                return attempt;
-            }
-        };
-        let mut claims = inspected.claims;
-        // Truncated: two keys of one run do not meet in 16 bits but by great chance.
-        attempt.kid = (fingerprint(inspected.kid.as_bytes()) & 0xffff) as u16;
-        attempt.jti = fingerprint(claims["jti"].as_str().unwrap_or_default().as_bytes());
-        attempt.said = said(&claims);
-        if attempt.said.is_none() {
-            self.complain(format!("not ours: {}", Value::Object(claims.clone())));
-        }
-        claims.remove("iat");
-        let events = claims.get_mut("events").and_then(Value::as_object_mut);
-        for event in events.into_iter().flat_map(Map::values_mut) {
-            event
-                .as_object_mut()
-                .map(|event| event.remove("previous_level"));
-        }
-        let rest = serde_json::to_vec(&claims).expect("claims");
-        attempt.claims = fingerprint(&rest);
-        attempt
-    }
-
-    fn complain(&self, complaint: String) {
-        let mut complaints = self.complaints.lock().expect("no panic");
-        if complaints.len() < 8 {
-            complaints.push(complaint);
-        }
-    }
-
-    fn note(&self, attempt: Attempt) -> usize {
-        let mut attempts = self.attempts.lock().expect("no panic");
-        attempts.push(attempt);
-        attempts.len() - 1
-    }
-
-    fn take(&self, attempt: Attempt) -> usize {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
-        self.note(Attempt {
-            accepted: true,
-            at_ms: now_ms(),
-            ..attempt
-        })
-    }
-
-    fn accepts(&self, index: usize) -> Response<Body> {
-        self.attempts.lock().expect("no panic")[index].seen = true;
-        response(202, &[], "")
-    }
-}
-
-/// In the manner of Okta: when the window is over, by the clock of the `Date` header.
-fn rate_limit() -> Vec<(&'static str, String)> {
-    let now = now_ms() / 1000;
-    vec![
-        ("x-rate-limit-limit", "600".to_owned()),
-        ("x-rate-limit-remaining", "0".to_owned()),
-        ("x-rate-limit-reset", (now + 1).to_string()),
-    ]
-}
-
-fn said(claims: &Map<String, Value>) -> Option<Said> {
-    let set = claims.get("txn")?.as_str()?.strip_prefix('s')?;
-    let (_, event) = claims.get("events")?.as_object()?.iter().next()?;
-    let subject = event.pointer("/subject/user/email")?.as_str()?;
-    let (person, version) = load::whose(subject)?;
-    let number = event.get("event_timestamp")?.as_i64()? - load::EPOCH;
-    let level = |name: &str| {
-        let text = event.get(name)?.as_str()?;
-        let index = load::LEVELS.iter().position(|level| *level == text)?;
-        u8::try_from(index).ok()
-    };
-    let moved = event.get("new-value").and_then(Value::as_str);
-    if let Some(new) = moved
-        && load::whose(new)? != (person, version + 1)
-    {
-        return None;
-    }
-    Some(Said {
-        set: set.parse().ok()?,
-        person,
-        version,
-        number: u32::try_from(number).ok()?,
-        level: if moved.is_some() {
-            None
-        } else {
-            Some(level("current_level")?)
-        },
-        previous: if moved.is_some() {
-            0
-        } else {
-            level("previous_level")?
-        },
-    })
 }
