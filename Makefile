@@ -18,6 +18,7 @@ demo: build ## build the release binary and run the demo: Kafka, receiver and br
 
 build: ## install what is missing and build the release binary
 	scripts/setup.sh
+	scripts/crypto_mb.sh
 	cargo build --release --locked --bin setbridge
 
 test: ## run every test; on Apache Kafka too where it can be had
@@ -37,6 +38,7 @@ soak: ## a bridge under load and faults for MINUTES= at RATE= a second: memory, 
 
 bench: ## measure the whole path against openssl speed; leaves target/bench/summary.json
 	scripts/setup.sh
+	scripts/crypto_mb.sh
 	scripts/bench.sh
 
 lint: ## format, clippy and documentation, with warnings as errors; then deny

@@ -4,7 +4,7 @@
 # The broker tests run on librdkafka's mock cluster and on an Apache Kafka: KAFKA_BOOTSTRAP when set, else target/kafka
 # (`make kafka`), which this script tries to put there. Where neither can be had the mock cluster is all, and the last lines
 # say so; with SETBRIDGE_REQUIRE_KAFKA=1 that is a failure. The tests of the shared state start redis-server, which is
-# installed when it is missing.
+# installed when it is missing. On a CPU with AVX512-IFMA the multi-buffer library is fetched, too, and its tests fail without.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
@@ -13,6 +13,7 @@ cd "$(dirname "$0")/.."
 required() { case ${SETBRIDGE_REQUIRE_KAFKA-} in '' | 0) return 1 ;; esac; }
 
 scripts/setup.sh --redis
+scripts/crypto_mb.sh --require
 report=$PWD/target/tmp/brokers-used.txt
 mkdir -p target/tmp
 : >"$report"
@@ -42,6 +43,11 @@ else
 fi
 lines mock-only | sed 's/^/    on the mock cluster only: /'
 lines left-out | sed 's/^/    left out: /'
+if grep -qw avx512ifma /proc/cpuinfo 2>/dev/null; then
+    printf 'signatures: by aws-lc-rs, and eight at once by crypto_mb\n'
+else
+    printf 'signatures: BY AWS-LC-RS ONLY. This CPU has no AVX512-IFMA: no test of crypto_mb did anything\n'
+fi
 if required && [ -n "$(lines mock-only)$(lines left-out)" ]; then
     fail 1 "SETBRIDGE_REQUIRE_KAFKA is set, and the tests above did not run on Apache Kafka"
 fi

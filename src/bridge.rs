@@ -39,6 +39,9 @@ pub enum StartError {
     /// Certificate and key of the public port.
     #[error("the public port's certificate cannot be used")]
     Tls(#[source] TlsError),
+    /// `signing.multi_buffer: required`, and it is not to be had.
+    #[error("signing.multi_buffer is required, but: {0}")]
+    MultiBuffer(String),
     /// The state.
     #[error("the state cannot be opened")]
     State(#[source] StateError),

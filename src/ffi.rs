@@ -1,4 +1,5 @@
-//! The one file in which `unsafe` is allowed: calls into C libraries for which no crate has a safe wrapper.
+//! The one file in which `unsafe` is allowed: calls into C libraries for which no crate has a safe wrapper. What librdkafka
+//! tells and rdkafka does not wrap comes first, [`crypto_mb`] after it.
 //!
 //! Each function here is safe to call, owns what it makes, and gives it back in a guard, whatever happens.
 
@@ -266,6 +267,293 @@ pub(crate) fn headers(headers: &BorrowedHeaders) -> Vec<(String, Option<Bytes>)>
         }
     }
     found
+}
+
+/// Intel's multi-buffer RSA (`libcrypto_mb`, header `crypto_mb/rsa.h` of 2026.2.0), opened at run time.
+pub(crate) mod crypto_mb {
+    use std::ffi::{c_char, c_int, c_void};
+    use std::path::Path;
+
+    use zeroize::Zeroize;
+
+    /// Signatures in one call.
+    pub(crate) const LANES: usize = 8;
+    /// Octets of the longest modulus.
+    pub(crate) const LONGEST: usize = 512;
+    /// The major interface version of the header that these declarations were made from.
+    const INTERFACE: c_int = 13;
+    /// `MBX_ALGO_RSA_2K`, `_3K`, `_4K`, and their bits.
+    const SIZES: [(c_int, usize); 3] = [(1, 2048), (2, 3072), (3, 4096)];
+
+    type PublicMethod = unsafe extern "C" fn(c_int) -> *const c_void;
+    type BufferSize = unsafe extern "C" fn(*const c_void) -> c_int;
+    type AlgorithmWidth = unsafe extern "C" fn(c_int) -> u64;
+    type GetVersion = unsafe extern "C" fn() -> *const Version;
+    type Octets = *const *const u8;
+    type Limbs = *const *const u64;
+    #[rustfmt::skip]
+    type PrivateCrt = unsafe extern "C" fn(Octets, *const *mut u8, Limbs, Limbs, Limbs, Limbs, Limbs, c_int, *const c_void, *mut u8) -> u32;
+    #[rustfmt::skip]
+    type Public65537 = unsafe extern "C" fn(Octets, *const *mut u8, Limbs, c_int, *const c_void, *mut u8) -> u32;
+
+    /// `mbxVersion`; what comes after its strings is not read.
+    #[repr(C)]
+    struct Version {
+        major: c_int,
+        minor: c_int,
+        patch: c_int,
+        target_cpu: [c_char; 4],
+        name: *const c_char,
+        build_date: *const c_char,
+        text: *const c_char,
+    }
+
+    /// What one lane of a private operation is given. Numbers are limbs, the lowest first.
+    pub(crate) struct PrivateLane<'a> {
+        /// The number to raise, big-endian, as long as the modulus.
+        pub(crate) message: &'a [u8],
+        /// p, q, dp, dq, qinv: each half as long as the modulus.
+        pub(crate) key: [&'a [u64]; 5],
+    }
+
+    /// What one lane of a public operation is given.
+    pub(crate) struct PublicLane<'a> {
+        /// The number to raise, big-endian, as long as the modulus.
+        pub(crate) signature: &'a [u8],
+        /// The modulus.
+        pub(crate) n: &'a [u64],
+    }
+
+    /// The methods of one size, and the octets of scratch memory that they want.
+    #[derive(Clone, Copy)]
+    struct Size {
+        bits: usize,
+        private: (*const c_void, usize),
+        public: (*const c_void, usize),
+    }
+
+    /// Results of one call: as many octets of each lane count as the modulus has.
+    pub(crate) type Results = [[u8; LONGEST]; LANES];
+
+    /// Scratch memory, aligned for vectors, overwritten when it goes: the library leaves parts of the key in it.
+    struct Scratch(Vec<Line>);
+
+    #[derive(Clone, Copy)]
+    #[repr(align(64))]
+    struct Line([u64; 8]);
+
+    impl Scratch {
+        fn new(octets: usize) -> Self {
+            Self(vec![Line([0; 8]); octets.div_ceil(size_of::<Line>())])
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            self.0.iter_mut().for_each(|line| line.0.zeroize());
+        }
+    }
+
+    /// The opened library.
+    pub(crate) struct Library {
+        private_crt: PrivateCrt,
+        public_65537: Public65537,
+        sizes: Vec<Size>,
+        interface: (i32, i32),
+        /// Keeps the code mapped: dropped after what points into it.
+        _code: libloading::Library,
+    }
+
+    // SAFETY: the functions keep no state (their tables are constant, scratch memory is given with each call), and the
+    // methods point to constants of the library, which stays mapped as long as `_code` lives.
+    unsafe impl Send for Library {}
+    // SAFETY: as above.
+    unsafe impl Sync for Library {}
+
+    impl Library {
+        /// Opens the library at `path` (a bare name: where the dynamic linker looks) and finds what is called of it.
+        ///
+        /// # Errors
+        /// In words: what is not there, or is not what it should be.
+        pub(crate) fn open(path: &Path) -> Result<Self, String> {
+            // SAFETY: opening runs the library's initialisers. Which file it is, is the word of who runs the bridge, as
+            // with any library that the program is linked to; that its functions have the types given here is what the
+            // interface version is asked for, and each result is checked by its caller.
+            unsafe {
+                let code = libloading::Library::new(path).map_err(|e| e.to_string())?;
+                let version = *find::<GetVersion>(&code, "mbx_getversion")?;
+                let version = version().as_ref().ok_or("it has no version")?;
+                let interface = interface(version);
+                if interface.0 != INTERFACE {
+                    return Err(format!(
+                        "it has interface {}, and {INTERFACE} is needed",
+                        interface.0
+                    ));
+                }
+                let width = *find::<AlgorithmWidth>(&code, "mbx_get_algo_info")?;
+                let private = *find::<PublicMethod>(&code, "mbx_RSA_private_crt_Method")?;
+                let public = *find::<PublicMethod>(&code, "mbx_RSA_pub65537_Method")?;
+                let buffer = *find::<BufferSize>(&code, "mbx_RSA_Method_BufSize")?;
+                let method = |make: PublicMethod, bits: usize| {
+                    let method = make(c_int::try_from(bits).ok()?);
+                    let size = (!method.is_null()).then(|| buffer(method))?;
+                    Some((method, usize::try_from(size).ok().filter(|size| *size > 0)?))
+                };
+                let sizes = SIZES.iter().filter_map(|&(algorithm, bits)| {
+                    // The width is a mask: eight lanes are what is called here.
+                    (width(algorithm) & LANES as u64 != 0).then_some(())?;
+                    Some(Size {
+                        bits,
+                        private: method(private, bits)?,
+                        public: method(public, bits)?,
+                    })
+                });
+                let sizes: Vec<Size> = sizes.collect();
+                if sizes.is_empty() {
+                    return Err("it supports no RSA on this CPU".to_owned());
+                }
+                Ok(Self {
+                    private_crt: *find(&code, "mbx_rsa_private_crt_mb8")?,
+                    public_65537: *find(&code, "mbx_rsa_public_mb8")?,
+                    sizes,
+                    interface,
+                    _code: code,
+                })
+            }
+        }
+
+        /// Whether keys of so many bits can be used.
+        pub(crate) fn supports(&self, bits: usize) -> bool {
+            self.size(bits).is_some()
+        }
+
+        /// The interface version, major and minor.
+        pub(crate) fn interface(&self) -> (i32, i32) {
+            self.interface
+        }
+
+        fn size(&self, bits: usize) -> Option<Size> {
+            self.sizes.iter().find(|size| size.bits == bits).copied()
+        }
+
+        /// Raises each lane's message to its private exponent, by the Chinese remainder theorem. [`None`]: the library
+        /// does not take this size, or refused a lane. The results are **not** checked.
+        ///
+        /// # Panics
+        /// For more than eight lanes, and for members of another length than the size has.
+        pub(crate) fn private_crt(
+            &self,
+            bits: usize,
+            lanes: &[PrivateLane<'_>],
+        ) -> Option<Results> {
+            let size = self.size(bits)?;
+            assert!((1..=LANES).contains(&lanes.len()), "one to eight lanes");
+            for lane in lanes {
+                assert_eq!(lane.message.len(), bits / 8, "octets of a message");
+                assert!(
+                    lane.key.iter().all(|part| part.len() == bits / 128),
+                    "limbs"
+                );
+            }
+            let mut results: Results = [[0; LONGEST]; LANES];
+            let to = results.each_mut().map(|result| result.as_mut_ptr());
+            let from = lane_pointers(lanes, |lane| lane.message.as_ptr());
+            let [p, q, dp, dq, qinv] =
+                [0, 1, 2, 3, 4].map(|part| lane_pointers(lanes, |lane| lane.key[part].as_ptr()));
+            let mut scratch = Scratch::new(size.private.1);
+            // SAFETY: each array has eight pointers. Those of the lanes in use point to as many octets and limbs as the
+            // library reads for `bits` (asserted above), all of which outlive the call; those of lanes not in use are
+            // null, which the library skips and reports in that lane's status. Each result has room for the longest
+            // modulus, scratch memory is as long as the method asks, and aligned to 64 octets.
+            let status = unsafe {
+                (self.private_crt)(
+                    from.as_ptr(),
+                    to.as_ptr(),
+                    p.as_ptr(),
+                    q.as_ptr(),
+                    dp.as_ptr(),
+                    dq.as_ptr(),
+                    qinv.as_ptr(),
+                    bits as c_int,
+                    size.private.0,
+                    scratch.0.as_mut_ptr().cast(),
+                )
+            };
+            good(status, lanes.len()).then_some(results)
+        }
+
+        /// Raises each lane's signature to 65537. [`None`] and panics as [`Self::private_crt`].
+        pub(crate) fn public_65537(
+            &self,
+            bits: usize,
+            lanes: &[PublicLane<'_>],
+        ) -> Option<Results> {
+            let size = self.size(bits)?;
+            assert!((1..=LANES).contains(&lanes.len()), "one to eight lanes");
+            for lane in lanes {
+                assert_eq!(lane.signature.len(), bits / 8, "octets of a signature");
+                assert_eq!(lane.n.len(), bits / 64, "limbs of a modulus");
+            }
+            let mut results: Results = [[0; LONGEST]; LANES];
+            let to = results.each_mut().map(|result| result.as_mut_ptr());
+            let from = lane_pointers(lanes, |lane| lane.signature.as_ptr());
+            let n = lane_pointers(lanes, |lane| lane.n.as_ptr());
+            let mut scratch = Scratch::new(size.public.1);
+            // SAFETY: as in `private_crt`.
+            let status = unsafe {
+                (self.public_65537)(
+                    from.as_ptr(),
+                    to.as_ptr(),
+                    n.as_ptr(),
+                    bits as c_int,
+                    size.public.0,
+                    scratch.0.as_mut_ptr().cast(),
+                )
+            };
+            good(status, lanes.len()).then_some(results)
+        }
+    }
+
+    /// One pointer for each lane; null where there is none.
+    fn lane_pointers<L, T>(lanes: &[L], of: impl Fn(&L) -> *const T) -> [*const T; LANES] {
+        std::array::from_fn(|lane| lanes.get(lane).map_or(std::ptr::null(), &of))
+    }
+
+    /// A status has four bits for each lane, 0 is good.
+    fn good(status: u32, lanes: usize) -> bool {
+        (0..lanes).all(|lane| status >> (4 * lane) & 0xf == 0)
+    }
+
+    /// Major and minor interface version, out of `crypto_mb (k1) (ver: 2.3.0 (13.3) build: …)`: the struct has no number for it.
+    ///
+    /// # Safety
+    /// The version's text is null or ends with a zero octet.
+    unsafe fn interface(version: &Version) -> (i32, i32) {
+        if version.text.is_null() {
+            return (0, 0);
+        }
+        // SAFETY: the caller's promise.
+        let text = unsafe { super::CStr::from_ptr(version.text) }.to_string_lossy();
+        let inner = text
+            .rsplit_once('(')
+            .and_then(|(_, rest)| rest.split_once(')'));
+        let numbers = inner.and_then(|(numbers, _)| numbers.split_once('.'));
+        let numbers = numbers.map(|(major, minor)| (major.parse(), minor.parse()));
+        match numbers {
+            Some((Ok(major), Ok(minor))) => (major, minor),
+            _ => (0, 0),
+        }
+    }
+
+    /// # Safety
+    /// The symbol has the type `T`.
+    unsafe fn find<'a, T>(
+        code: &'a libloading::Library,
+        name: &str,
+    ) -> Result<libloading::Symbol<'a, T>, String> {
+        // SAFETY: the caller's promise.
+        unsafe { code.get(name.as_bytes()) }.map_err(|_| format!("it has no {name}"))
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ mod stream;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Counter, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 pub use stream::{LabelValues, Labelled, StreamMetrics};
@@ -23,6 +23,8 @@ const WAY_BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
     300.0, 1800.0, 7200.0, 86400.0,
 ];
+
+const MULTI_BUFFER_ON: &str = "1 while RSA signatures are made eight at once; 0 without CPU or library, or after three batches with a wrong signature.";
 
 /// What one family is called, what its help says, what its labels are: the README's table is made from this.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +85,13 @@ pub struct Metrics {
     state_errors: IntCounterVec,
     operator_acts: IntCounterVec,
     /// CPU time that the signer threads spent inside the sign call.
-    pub sign_cpu_seconds: Gauge,
+    pub sign_cpu_seconds: Counter,
+    /// 1 while the multi-buffer backend signs.
+    pub multi_buffer_on: IntGauge,
+    /// Signatures that it made.
+    pub multi_buffer_signed: IntCounter,
+    /// Its batches with a wrong signature, none of which left.
+    pub multi_buffer_mismatches: IntCounter,
     key_info: IntGaugeVec,
     /// Reloads of keys that failed; the old keys stay.
     pub key_reload_errors: IntCounter,
@@ -114,6 +122,11 @@ impl Inventory {
             help: help.to_owned(),
         });
         Ok(collector)
+    }
+
+    /// A counter without labels.
+    fn plain_counter(&mut self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.add("counter", (name, help, &[]), IntCounter::new(name, help))
     }
 
     fn counter(
@@ -203,7 +216,7 @@ impl Metrics {
             accepted_other: i.counter("setbridge_push_accepted_not_202_total", "Acceptances with a 2xx other than 202.", stream)?,
             retries: i.counter("setbridge_push_retries_total", "Attempts to be repeated, by the moment's fault.", &["stream", "fault"])?,
             signed: i.counter("setbridge_sets_signed_total", "Signatures made.", stream)?,
-            sign_seconds: i.histogram("setbridge_sign_seconds", "Time of one signature, without waiting.", CALL_BUCKETS)?,
+            sign_seconds: i.histogram("setbridge_sign_seconds", "Time of one signature, or of the batch that it was made in at once, without waiting.", CALL_BUCKETS)?,
             push_seconds: i.histogram("setbridge_push_seconds", "Time of one request to the receiver.", CALL_BUCKETS)?,
             delivery_seconds: i.histogram("setbridge_delivery_seconds", "From the record's Kafka timestamp to the receiver's 2xx.", WAY_BUCKETS)?,
             held: i.gauge("setbridge_stream_held", "1 while the stream is held, by reason.", by_reason)?,
@@ -229,10 +242,13 @@ impl Metrics {
             state_fenced: i.counter("setbridge_state_fenced_total", "Partitions let go because the shared state had another owner for them; those that the group confirmed were taken over again.", stream)?,
             state_errors: i.counter("setbridge_state_errors_total", "Failed calls of the state store.", stream)?,
             operator_acts: i.counter("setbridge_operator_acts_total", "What operators did to the stream by `setbridge stream`.", &["stream", "act"])?,
-            sign_cpu_seconds: i.add("counter", ("setbridge_sign_cpu_seconds_total", "CPU time inside the sign call.", &[]), Gauge::new("setbridge_sign_cpu_seconds_total", "CPU time inside the sign call."))?,
+            sign_cpu_seconds: i.add("counter", ("setbridge_sign_cpu_seconds_total", "CPU time inside the sign call.", &[]), Counter::new("setbridge_sign_cpu_seconds_total", "CPU time inside the sign call."))?,
+            multi_buffer_on: i.add("gauge", ("setbridge_sign_multi_buffer_on", MULTI_BUFFER_ON, &[]), IntGauge::new("setbridge_sign_multi_buffer_on", MULTI_BUFFER_ON))?,
+            multi_buffer_signed: i.plain_counter("setbridge_sign_multi_buffer_signatures_total", "Signatures that were made eight at once, or as many as were waiting.")?,
+            multi_buffer_mismatches: i.plain_counter("setbridge_sign_multi_buffer_mismatches_total", "Batches of the multi-buffer library with a wrong signature, found before it left and made again by aws-lc-rs, and keys that failed their trial. Any is a sign of faulty hardware.")?,
             key_info: i.gauge("setbridge_key_info", "Keys of the ring; 1 by kid and state.", &["kid", "state"])?,
-            key_reload_errors: i.add("counter", ("setbridge_key_reload_errors_total", "Reloads of keys that failed; the old keys stay.", &[]), IntCounter::new("setbridge_key_reload_errors_total", "Reloads of keys that failed; the old keys stay."))?,
-            certificate_reload_errors: i.add("counter", ("setbridge_certificate_reload_errors_total", "Reloads of the public port's certificate that failed; the old one stays.", &[]), IntCounter::new("setbridge_certificate_reload_errors_total", "Reloads of the public port's certificate that failed; the old one stays."))?,
+            key_reload_errors: i.plain_counter("setbridge_key_reload_errors_total", "Reloads of keys that failed; the old keys stay.")?,
+            certificate_reload_errors: i.plain_counter("setbridge_certificate_reload_errors_total", "Reloads of the public port's certificate that failed; the old one stays.")?,
             config_hash: i.gauge("setbridge_config_hash", "First 48 bits of the configuration's SHA-256.", &[])?,
             docs: i.docs,
             registry: i.registry,

@@ -1,11 +1,12 @@
 //! What operators look at: metrics, probes, the status. Nothing here changes anything.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use prometheus::IntCounter;
 use serde::Serialize;
 
 use super::{AdminView, keys};
@@ -26,7 +27,7 @@ struct KeyStatus {
 }
 
 pub(super) async fn metrics(State(view): State<Arc<AdminView>>) -> Response {
-    view.metrics.sign_cpu_seconds.set(view.signer.cpu_seconds());
+    signer(&view);
     match view.metrics.render() {
         Ok(text) => (
             [(
@@ -38,6 +39,24 @@ pub(super) async fn metrics(State(view): State<Arc<AdminView>>) -> Response {
             .into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// What the signer counts itself. One at a time: two scrapes at once would add the same signatures twice.
+fn signer(view: &AdminView) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let metrics = &view.metrics;
+    let seconds = &metrics.sign_cpu_seconds;
+    seconds.inc_by((view.signer.cpu_seconds() - seconds.get()).max(0.0));
+    let Some(backend) = view.signer.multi_buffer() else {
+        return;
+    };
+    let follow =
+        |counter: &IntCounter, count: u64| counter.inc_by(count.saturating_sub(counter.get()));
+    follow(&metrics.multi_buffer_signed, backend.signed());
+    follow(&metrics.multi_buffer_mismatches, backend.mismatches());
+    let works = backend.is_on() && backend.crossing().is_some();
+    metrics.multi_buffer_on.set(i64::from(works));
 }
 
 pub(super) async fn livez(State(view): State<Arc<AdminView>>) -> Response {

@@ -2,6 +2,7 @@
 
 mod dead_letter_topics;
 pub(super) mod receiver;
+pub(super) mod signing;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
@@ -33,7 +34,7 @@ use crate::pipeline::{
     DeskInputs, Source, Stream, StreamParts, StreamStatus, Valve, label_values, passage,
 };
 use crate::shutdown::Shutdown;
-use crate::signing::{KeyRing, KeySource, Signer};
+use crate::signing::{KeyRing, Signer};
 use crate::state::{
     OnUnavailable, RedisAddress, RedisSettings, RedisTls, StateSettings, StateStore, system_clock,
 };
@@ -61,25 +62,9 @@ pub(super) struct Built {
     pub(super) view: StreamView,
 }
 
-/// The key files in the order of the configuration.
-pub(super) fn key_sources(config: &Config) -> Vec<KeySource> {
-    config
-        .signing
-        .keys
-        .iter()
-        .map(|key| {
-            let mut source = KeySource::new(&key.file);
-            source.kid = key.kid.clone();
-            source.published_only = key.published_only;
-            source
-        })
-        .collect()
-}
-
 pub(super) fn common(config: &Config, metrics: Metrics) -> Result<Common, StartError> {
-    let keys = Arc::new(KeyRing::load(&key_sources(config)).map_err(StartError::Keys)?);
-    let signer = Signer::start(config.signing.threads.get())
-        .map_err(|error| StartError::System(error.to_string()))?;
+    let keys = Arc::new(KeyRing::load(&signing::key_sources(config)).map_err(StartError::Keys)?);
+    let signer = signing::signer(config, &keys)?;
     let state = StateStore::open(&state_settings(&config.state), system_clock())
         .map_err(StartError::State)?;
     let client = client(config);

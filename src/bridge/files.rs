@@ -5,12 +5,12 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::assembly;
-use crate::config::{AuthConfig, Config, Mistake, ReceiverConfig, StateConfig};
+use crate::config::{AuthConfig, Config, Mistake, MultiBufferUse, ReceiverConfig, StateConfig};
 use crate::delivery::Receiver;
 use crate::delivery::receiver::ReceiverError;
 use crate::kafka::producer::AckedProducer;
 use crate::kafka::token;
-use crate::signing::{KeyError, KeyRing};
+use crate::signing::{KeyError, KeyRing, MultiBuffer};
 use crate::telemetry::chain;
 use crate::transmitter::Identity;
 
@@ -21,6 +21,7 @@ pub fn mistakes(config: &Config) -> Vec<Mistake> {
     found.extend(token(config));
     found.extend(signing(config));
     found.extend(tls(config));
+    found.extend(multi_buffer(config));
     found.extend(state(config));
     for (index, stream) in config.streams.iter().enumerate() {
         let Err((key, message, mend)) = receiver(stream) else {
@@ -75,7 +76,7 @@ fn token(config: &Config) -> Option<Mistake> {
 }
 
 fn signing(config: &Config) -> Vec<Mistake> {
-    let Err(errors) = KeyRing::load(&assembly::key_sources(config)) else {
+    let Err(errors) = KeyRing::load(&assembly::signing::key_sources(config)) else {
         return Vec::new();
     };
     let keys = &config.signing.keys;
@@ -108,6 +109,21 @@ fn tls(config: &Config) -> Option<Mistake> {
     };
     let mend = "give the certificate, the leaf first, and its key, both as PEM and not encrypted, which this user may read";
     Some(config.mistake(at, chain(&error), mend))
+}
+
+/// Whether a library that is required is there. With `auto` none is: the log of `run` says what was found.
+fn multi_buffer(config: &Config) -> Option<Mistake> {
+    if config.signing.multi_buffer != MultiBufferUse::Required {
+        return None;
+    }
+    let library = config.signing.multi_buffer_library.as_deref();
+    let error = MultiBuffer::load(library).err()?;
+    let at = match library {
+        Some(_) => "/signing/multi_buffer_library",
+        None => "/signing/multi_buffer",
+    };
+    let mend = "make the library with scripts/crypto_mb.sh, or set signing.multi_buffer to auto";
+    Some(config.mistake(at, error.to_string(), mend))
 }
 
 fn state(config: &Config) -> Option<Mistake> {

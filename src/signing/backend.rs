@@ -37,10 +37,10 @@ impl Backend for AwsLc {
 
     fn sign(&self, batch: &mut Vec<Job>, meter: &Meter) {
         batch.retain(|job| !job.is_abandoned());
-        let inputs: Vec<_> = batch
-            .iter()
-            .map(|job| job.key().signing_input(job.claims()))
-            .collect();
+        if batch.is_empty() {
+            return;
+        }
+        let inputs: Vec<_> = batch.iter().map(Job::signing_input).collect();
         let sign = |(job, input): (&Job, &Vec<u8>)| {
             let started = Instant::now();
             (job.key().signature(input), started.elapsed())
@@ -48,10 +48,18 @@ impl Backend for AwsLc {
         let signed: Vec<_> = meter.measure(batch.len(), || {
             batch.iter().zip(&inputs).map(sign).collect()
         });
-        for ((job, input), (signature, took)) in batch.drain(..).zip(inputs).zip(signed) {
-            let compact: Result<_, SignError> = signature.map(|s| compact(input, &s));
-            job.answer(compact, took);
-        }
+        finish(batch, inputs, signed);
+    }
+}
+
+/// Answers each job with its token: what was signed, and the signature over it with the wall time that it took.
+pub(super) fn finish(
+    jobs: &mut Vec<Job>,
+    inputs: Vec<Vec<u8>>,
+    signed: impl IntoIterator<Item = (Result<Vec<u8>, SignError>, Duration)>,
+) {
+    for ((job, input), (signature, took)) in jobs.drain(..).zip(inputs).zip(signed) {
+        job.answer(signature.map(|s| compact(input, &s)), took);
     }
 }
 
@@ -87,7 +95,7 @@ impl Meter {
 }
 
 /// `CLOCK_THREAD_CPUTIME_ID`: the CPU time of the calling thread, without waits and preemption.
-fn thread_cpu() -> Duration {
+pub(super) fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), nanos)

@@ -91,6 +91,18 @@ pub(super) fn rsa_private_bits(der: &[u8]) -> Option<usize> {
     key.unsigned().map(bits)
 }
 
+/// n, e, d, p, q, dp, dq, qinv of an `RSAPrivateKey` with two primes, without leading zero octets.
+pub(super) fn rsa_private(der: &[u8]) -> Option<[&[u8]; 8]> {
+    let mut key = Der::new(der).sequence()?;
+    // Version 0: two primes.
+    key.unsigned().filter(|version| version.is_empty())?;
+    let mut members = [&[][..]; 8];
+    for member in &mut members {
+        *member = key.unsigned()?;
+    }
+    Some(members)
+}
+
 /// The algorithm and the inner key of a `PrivateKeyInfo` (RFC 5208 §5: version, algorithm, octets).
 pub(super) fn pkcs8(der: &[u8]) -> Option<(Algorithm, &[u8])> {
     let mut key = Der::new(der).sequence()?;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -17,6 +17,7 @@ use serde::{Serialize, Serializer};
 
 use super::error::KeyError;
 use super::jwk::{PublicJwk, thumbprint};
+use super::multi_buffer::Admitted;
 use super::provider::{self, Registered};
 use super::signer::SignError;
 use super::{der, pem};
@@ -73,6 +74,8 @@ pub struct SigningKey {
     /// `base64url(header) "."`, the same for every token of this key.
     header: Box<[u8]>,
     pair: Registered,
+    /// What the multi-buffer backend knows of it; outer: whether it was asked.
+    multi_buffer: OnceLock<Option<Admitted>>,
 }
 
 /// Shows the `kid` and the size; never a member of the key.
@@ -107,6 +110,7 @@ impl SigningKey {
             public: PublicJwk::rs256(kid, &n, &e),
             header: header.into_bytes().into(),
             pair: provider::register(pair),
+            multi_buffer: OnceLock::new(),
         })
     }
 
@@ -169,6 +173,20 @@ impl SigningKey {
     /// public key before it gives it out, so a faulty CRT computation cannot leak the key.
     pub(super) fn signature(&self, input: &[u8]) -> Result<Vec<u8>, SignError> {
         rs256(self.pair.pair(), input)
+    }
+}
+
+impl SigningKey {
+    pub(super) fn pair(&self) -> &KeyPair {
+        self.pair.pair()
+    }
+
+    /// The key in the form of the multi-buffer backend; `trial` is asked once in its life. [`None`]: it did not pass.
+    pub(super) fn multi_buffer(
+        &self,
+        trial: impl FnOnce() -> Option<Admitted>,
+    ) -> Option<&Admitted> {
+        self.multi_buffer.get_or_init(trial).as_ref()
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`jwk`] | what may be published: [`Jwks`], public members only |
 //! | [`ring`] | all keys of one issuer: one signs, all are published; reload without a gap |
 //! | [`provider`] | our `jsonwebtoken` `CryptoProvider`: the stock one parses the key again for each token |
+//! | [`multi_buffer`] | eight RSA signatures at once where the CPU can, each checked |
 //! | [`signer`] | named OS threads that take what is waiting and sign it through a `backend` |
 //!
 //! What this module must never do: show a private member of a key in a `Debug`, an error or a JWKS;
@@ -17,6 +18,7 @@ mod der;
 mod error;
 pub mod jwk;
 pub mod key;
+pub mod multi_buffer;
 mod pem;
 pub mod provider;
 pub mod ring;
@@ -28,6 +30,7 @@ mod tests;
 pub use error::KeyError;
 pub use jwk::{Jwks, PublicJwk};
 pub use key::{Kid, MIN_BITS, SigningKey};
+pub use multi_buffer::{MultiBuffer, MultiBufferError};
 pub use ring::{KeyRing, Reloaded};
 pub use signer::{SignError, SignedSet, Signer};
 pub use source::KeySource;

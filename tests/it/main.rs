@@ -29,6 +29,7 @@ mod hostile_receivers;
 mod kafka_faults;
 mod key_files;
 mod members;
+mod multi_buffer;
 mod operators;
 mod poll_interval;
 mod positions;

@@ -124,6 +124,23 @@ pub struct SigningSettings {
     pub keys: Vec<SigningKeyConfig>,
     /// Signer threads; default one per core.
     pub threads: NonZeroUsize,
+    /// Whether eight RSA signatures are made at once.
+    pub multi_buffer: MultiBufferUse,
+    /// The library for it; [`None`]: at the usual places.
+    pub multi_buffer_library: Option<PathBuf>,
+}
+
+/// Whether eight RSA signatures are made at once. No word is one that YAML 1.1 takes for a boolean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MultiBufferUse {
+    /// Where CPU and library are there.
+    #[default]
+    Auto,
+    /// Always: without it the bridge does not start.
+    Required,
+    /// Not at all.
+    Never,
 }
 
 /// One key file.

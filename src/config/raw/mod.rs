@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::domain::{GroupProtocol, LogFormat};
+use super::domain::{GroupProtocol, LogFormat, MultiBufferUse};
 
 pub(crate) use receiver::*;
 pub(crate) use state::*;
@@ -136,6 +136,14 @@ pub(crate) struct RawSigning {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub(crate) threads: Option<u32>,
+    /// Eight RSA signatures at once by Intel's crypto_mb, on CPUs with AVX512-IFMA: `auto` where it
+    /// is found, `required` refuses to start without it, `never` leaves it alone.
+    #[serde(default)]
+    pub(crate) multi_buffer: MultiBufferUse,
+    /// The library's file; default libcrypto_mb.so beside the program, in ../lib, or where the
+    /// system's dynamic linker looks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) multi_buffer_library: Option<PathText>,
 }
 
 /// One key file.

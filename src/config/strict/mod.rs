@@ -143,6 +143,11 @@ fn signing(raw: &RawSigning, checker: &mut Checker<'_>) -> Option<SigningSetting
             Some(threads) => text::count(threads, "/signing/threads", checker)?,
             None => cores,
         },
+        multi_buffer: raw.multi_buffer,
+        multi_buffer_library: raw
+            .multi_buffer_library
+            .as_ref()
+            .map(|path| PathBuf::from(&path.0)),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Known answers, every refusal, the ring, and silence about private members.
 
+mod multi_buffer;
 mod refusals;
 mod ring;
 mod threads;

@@ -1,0 +1,64 @@
+//! Keys and signer threads of a configuration.
+
+use std::sync::Arc;
+
+use crate::bridge::StartError;
+use crate::config::{Config, MultiBufferUse};
+use crate::signing::{KeyRing, KeySource, MultiBuffer, MultiBufferError, Signer};
+
+/// The key files in the order of the configuration.
+pub(in crate::bridge) fn key_sources(config: &Config) -> Vec<KeySource> {
+    config
+        .signing
+        .keys
+        .iter()
+        .map(|key| {
+            let mut source = KeySource::new(&key.file);
+            source.kid = key.kid.clone();
+            source.published_only = key.published_only;
+            source
+        })
+        .collect()
+}
+
+/// The signer threads, eight signatures at once where the configuration wants that and the machine can.
+pub(super) fn signer(config: &Config, keys: &KeyRing) -> Result<Signer, StartError> {
+    let threads = config.signing.threads.get();
+    let started = match multi_buffer(config, keys)? {
+        Some(backend) => Signer::start_multi_buffer(threads, backend),
+        None => Signer::start(threads),
+    };
+    started.map_err(|error| StartError::System(error.to_string()))
+}
+
+/// Loads the multi-buffer library, and puts the key that signs to its trial: some milliseconds that no SET should wait for.
+fn multi_buffer(config: &Config, keys: &KeyRing) -> Result<Option<Arc<MultiBuffer>>, StartError> {
+    let wanted = config.signing.multi_buffer;
+    if wanted == MultiBufferUse::Never {
+        return Ok(None);
+    }
+    let named = config.signing.multi_buffer_library.is_some();
+    let required = wanted == MultiBufferUse::Required;
+    match MultiBuffer::load(config.signing.multi_buffer_library.as_deref()) {
+        Ok(backend) => {
+            let admitted = backend.admit(&keys.active());
+            if required && !admitted {
+                let why = "the library does not take the key that signs, gains nothing with it, or failed its trial";
+                return Err(StartError::MultiBuffer(why.to_owned()));
+            }
+            let (library, crossing) = (backend.path().display(), backend.crossing());
+            tracing::info!(%library, crossing, "the multi-buffer library makes eight RSA signatures at once; crossing: from so many waiting on");
+            Ok(Some(Arc::new(backend)))
+        }
+        Err(error) if required => Err(StartError::MultiBuffer(error.to_string())),
+        // A CPU that cannot is nothing to mend; nor is a missing library that nobody named.
+        Err(error) if error != MultiBufferError::Cpu && (named || error.is_unusable()) => {
+            tracing::warn!(%error, "signing one at a time: the multi-buffer library is no use");
+            Ok(None)
+        }
+        Err(error) => {
+            tracing::info!(%error, "signing one at a time: no multi-buffer library");
+            Ok(None)
+        }
+    }
+}
