@@ -33,8 +33,8 @@ chaos: ## prove the promises under faults: SEED= MINUTES= RECORDS= STATE= PROTOC
 fuzz: ## feed random input to what reads foreign bytes: SECONDS= for each target; a crash fails it
 	scripts/fuzz.sh "$(or $(SECONDS),60)" $(FUZZ_TARGETS)
 
-soak: ## a bridge under load and faults for MINUTES= at RATE= a second: memory, files, threads and SQLite stay flat
-	MINUTES="$(MINUTES)" RATE="$(RATE)" scripts/soak.sh
+soak: ## a bridge under load and faults for MINUTES= at RATE= a second, STATE=redis or SQLite: everything stays flat
+	MINUTES="$(MINUTES)" RATE="$(RATE)" STATE="$(STATE)" scripts/soak.sh
 
 bench: ## measure the whole path against openssl speed; leaves target/bench/summary.json
 	scripts/setup.sh

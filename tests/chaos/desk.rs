@@ -28,6 +28,9 @@ const REPLAYED: usize = 20;
 const STUBBORN: u32 = 8;
 /// A dead letter so old is whole, and its record was committed if it ever is.
 const OLD_MS: u64 = 3_000;
+/// So often an act is tried that finds nothing to act on, and so long after one another.
+const TRIES: usize = 5;
+const BETWEEN: Duration = Duration::from_millis(400);
 /// Every member comes back within this.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -42,6 +45,7 @@ pub(crate) struct Desk {
     now: Turn<Now>,
     acts: Mutex<Acts>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
+    book: Mutex<String>,
 }
 
 /// One operator does one thing at a time.
@@ -71,6 +75,7 @@ impl Desk {
             }),
             acts: Mutex::default(),
             counts: Mutex::default(),
+            book: Mutex::default(),
         }
     }
 
@@ -122,8 +127,27 @@ impl Desk {
     async fn tell(&self, act: &str, up: &[Up], more: &[&str]) -> Vec<Value> {
         let admins: Vec<_> = up.iter().map(|up| up.admin).collect();
         let more = [more, &["--json"]].concat();
+        let asked_ms = now_ms();
         let said = self.operator.tell_at(act, &admins, &more).await;
+        self.write(asked_ms, &format!("{act} {more:?}"), &said);
         serde_json::from_str(&said.out).unwrap_or_default()
+    }
+
+    /// For who looks into a breach: what was said, and when.
+    fn write(&self, asked_ms: u64, what: &str, said: &Said) {
+        let mut book = self.book.lock().expect("no panic");
+        let (answered_ms, Said { code, out, err }) = (now_ms(), said);
+        let out: String = out.split_whitespace().collect::<Vec<_>>().join(" ");
+        let line = format!(
+            "{asked_ms} {what}\n{answered_ms}   {code} {out} {}\n",
+            err.trim()
+        );
+        book.push_str(&line);
+    }
+
+    /// All that was said.
+    pub(crate) fn book(&self) -> String {
+        self.book.lock().expect("no panic").clone()
     }
 
     async fn hold(&self, now: &mut Now) {
@@ -203,19 +227,23 @@ impl Desk {
 
     /// What blocks one of the members.
     async fn skip_blocking(&self, now: &mut Now) {
-        let up = self.world.up().await;
-        if up.is_empty() {
-            return;
+        for _ in 0..TRIES {
+            let up = self.world.up().await;
+            if !up.is_empty() {
+                let which = usize::try_from(now.dice.below(up.len() as u64)).expect("an index");
+                let at_ms = now_ms();
+                let answers = self.tell("skip", &up[which..=which], &[]).await;
+                if self.skipped(at_ms, None, &answers) != SkipEnd::Not {
+                    return;
+                }
+            }
+            sleep(BETWEEN).await;
         }
-        let which = usize::try_from(now.dice.below(up.len() as u64)).expect("an index");
-        let at_ms = now_ms();
-        let answers = self.tell("skip", &up[which..=which], &[]).await;
-        self.skipped(at_ms, None, &answers);
     }
 
     /// A few of those that were produced last: most of them wait in a lane, or are on the wire.
     async fn skip_named(&self, now: &mut Now) {
-        for _ in 0..3 {
+        for _ in 0..TRIES {
             let up = self.world.up().await;
             let set = {
                 let sets = self.sets.lock().expect("no panic");
@@ -233,7 +261,7 @@ impl Desk {
         }
     }
 
-    fn skipped(&self, at_ms: u64, named: Option<u64>, answers: &[Value]) {
+    fn skipped(&self, at_ms: u64, named: Option<u64>, answers: &[Value]) -> SkipEnd {
         let told = answers.iter().find(|answer| answer["error"].is_null());
         let lost = answers.is_empty() || answers.iter().any(|answer| answer["reached"] == false);
         let end = match told {
@@ -248,6 +276,7 @@ impl Desk {
         let theirs = told.and_then(|told| told["set"]["jti"].as_str());
         let jti = named.or(theirs.map(|jti| fingerprint(jti.as_bytes())));
         self.note(|acts| acts.skips.push(Skip { at_ms, jti, end }));
+        end
     }
 
     /// Mends the receiver for what was refused, and brings it back; now and then also what can never be sent.
@@ -281,16 +310,20 @@ impl Desk {
             more.push("--force");
         }
         let said = self.dlq("replay", &more).await;
-        if said.code != 0 && said.code != 69 && said.code != 65 {
+        if !matches!(said.code, 0 | 65 | 69) {
             println!("dlq replay: {said:?}");
         }
-        self.count("replay_commands", 1);
     }
 
     async fn dlq(&self, what: &str, more: &[&str]) -> Said {
         let config = self.config.display().to_string();
         let command = ["dlq", what, "-c", &config, "--stream", STREAM];
-        setbridge(&[&command, more].concat()).await
+        let asked_ms = now_ms();
+        let said = setbridge(&[&command, more].concat()).await;
+        if what == "replay" {
+            self.write(asked_ms, &format!("dlq replay {more:?}"), &said);
+        }
+        said
     }
 
     /// It was not brought back yet, and its record is committed, so only the replay can send it.
@@ -320,25 +353,37 @@ impl Desk {
         }
     }
 
+    /// One partition that somebody has at the moment.
     async fn rewind(&self, now: &mut Now, records: u16) {
-        let partition = i32::try_from(now.dice.below(KEYED as u64)).expect("a partition");
-        let Some(next) = self.seen.committed(true, partition) else {
-            return;
-        };
-        let from = (next - i64::from(records)).max(0);
-        let up = self.world.up().await;
-        if now.held.is_none() || up.is_empty() {
-            return;
+        for _ in 0..TRIES {
+            let partition = i32::try_from(now.dice.below(KEYED as u64)).expect("a partition");
+            let next = self
+                .seen
+                .committed(true, partition)
+                .filter(|next| *next > 0);
+            let up = self.world.up().await;
+            if let (Some(next), Some(_), false) = (next, &now.held, up.is_empty())
+                && self
+                    .rewind_to(&up, partition, (next - i64::from(records)).max(0))
+                    .await
+            {
+                return;
+            }
+            sleep(BETWEEN).await;
         }
+    }
+
+    /// False: surely nobody did it.
+    async fn rewind_to(&self, up: &[Up], partition: i32, from: i64) -> bool {
         let to = format!("{}:{partition}:{from}", self.world.topics.keyed);
         let at_ms = now_ms();
-        let answers = self.tell("rewind", &up, &["--to", &to]).await;
+        let answers = self.tell("rewind", up, &["--to", &to]).await;
         let done = answers.iter().any(|answer| answer["rewound"].is_object());
         let surely_not = |answer: &Value| matches!(answer["status"].as_u64(), Some(404 | 422));
         if done {
             self.count("rewinds", 1);
         } else if !answers.is_empty() && answers.iter().all(surely_not) {
-            return;
+            return false;
         }
         let rewind = Rewind {
             partition: (true, partition),
@@ -347,6 +392,7 @@ impl Desk {
             until_ms: done.then(now_ms),
         };
         self.note(|acts| acts.rewinds.push(rewind));
+        true
     }
 }
 

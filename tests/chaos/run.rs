@@ -214,6 +214,7 @@ impl Run {
         for member in 0..world.members.len() {
             world.term(member).await;
         }
+        std::fs::write(folder()?.join("acts.txt"), self.desk.book()).map_err(|e| e.to_string())?;
         let history = History {
             records: self.committed_of(records),
             committed: self.watch.end(),

@@ -10,6 +10,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::support::bridge::Bridge;
+use super::support::redis_server::RedisServer;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -23,22 +24,51 @@ pub(crate) struct Look {
     pub(crate) sqlite_mib: f64,
     /// SQLite's log
     pub(crate) log_mib: f64,
+    /// Keys in Redis
+    pub(crate) keys: f64,
+    /// What Redis says that it uses
+    pub(crate) redis_mib: f64,
+}
+
+/// Where the bridge remembers.
+pub(crate) enum State {
+    Sqlite,
+    Redis(RedisServer),
 }
 
 impl Look {
-    /// `folder` is where its state is.
-    pub(crate) fn at(bridge: &Bridge, folder: &Path) -> Look {
+    /// `folder` is where a file of its state is.
+    pub(crate) fn at(bridge: &Bridge, state: &State, folder: &Path) -> Look {
         let process = bridge.process();
         let open = fs::read_dir(process.join("fd")).expect("the process runs");
         let tasks = fs::read_dir(process.join("task")).expect("the process runs");
-        let state = folder.join("state.sqlite");
-        let log = fs::metadata(state.with_extension("sqlite-wal"));
-        Look {
+        let look = Look {
             rss_mib: bridge.resident_bytes() as f64 / MIB,
             files: open.count() as f64,
             threads: tasks.count() as f64,
-            sqlite_mib: pages(&state) * 4096.0 / MIB,
-            log_mib: log.map_or(0.0, |file| file.len() as f64 / MIB),
+            ..Look::default()
+        };
+        match state {
+            State::Sqlite => {
+                let file = folder.join("state.sqlite");
+                let log = fs::metadata(file.with_extension("sqlite-wal"));
+                Look {
+                    sqlite_mib: pages(&file) * 4096.0 / MIB,
+                    log_mib: log.map_or(0.0, |file| file.len() as f64 / MIB),
+                    ..look
+                }
+            }
+            State::Redis(server) => {
+                let memory = server.cli(&["info", "memory"]);
+                let mut lines = memory.lines();
+                let used = lines.find_map(|line| line.trim().strip_prefix("used_memory:"));
+                let used: Option<f64> = used.and_then(|bytes| bytes.parse().ok());
+                Look {
+                    keys: server.cli(&["dbsize"]).parse().expect("a number of keys"),
+                    redis_mib: used.expect("the memory in use") / MIB,
+                    ..look
+                }
+            }
         }
     }
 }
@@ -59,9 +89,15 @@ impl fmt::Display for Look {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "RSS {:.1} MiB, {} files, {} threads, SQLite {:.1} MiB, its log {:.1} MiB",
-            self.rss_mib, self.files, self.threads, self.sqlite_mib, self.log_mib
-        )
+            "RSS {:.1} MiB, {} files, {} threads, ",
+            self.rss_mib, self.files, self.threads
+        )?;
+        if self.keys > 0.0 {
+            let (keys, used) = (self.keys, self.redis_mib);
+            return write!(f, "{keys} keys in Redis, {used:.1} MiB");
+        }
+        let (used, log) = (self.sqlite_mib, self.log_mib);
+        write!(f, "SQLite {used:.1} MiB, its log {log:.1} MiB")
     }
 }
 
@@ -76,7 +112,8 @@ pub(crate) struct Limit {
     cap: f64,
 }
 
-pub(crate) const LIMITS: [Limit; 5] = [
+/// Of every bridge.
+const PROCESS: [Limit; 3] = [
     // An allocator keeps pages back in steps; 3 MiB between the medians of 5 minutes
     // at 100 a second are 260 bytes a SET.
     Limit {
@@ -104,6 +141,9 @@ pub(crate) const LIMITS: [Limit; 5] = [
         least: 1.0,
         cap: f64::INFINITY,
     },
+];
+/// Of a state in SQLite.
+const SQLITE: [Limit; 2] = [
     Limit {
         name: "SQLite, MiB",
         key: "sqlite_mib",
@@ -122,6 +162,34 @@ pub(crate) const LIMITS: [Limit; 5] = [
         cap: 40.0,
     },
 ];
+/// Of a state in Redis. What has expired is deleted some time later, so the number of keys swings.
+const REDIS: [Limit; 2] = [
+    Limit {
+        name: "keys in Redis",
+        key: "redis_keys",
+        of: |look| look.keys,
+        part: 0.1,
+        least: 300.0,
+        cap: f64::INFINITY,
+    },
+    Limit {
+        name: "Redis, MiB",
+        key: "redis_mib",
+        of: |look| look.redis_mib,
+        part: 0.1,
+        least: 0.5,
+        cap: f64::INFINITY,
+    },
+];
+
+/// What has to stay flat.
+pub(crate) fn limits(state: &State) -> Vec<Limit> {
+    let backend = match state {
+        State::Sqlite => SQLITE,
+        State::Redis(_) => REDIS,
+    };
+    PROCESS.into_iter().chain(backend).collect()
+}
 
 /// What one figure came to.
 pub(crate) struct Verdict {
@@ -181,7 +249,7 @@ pub(crate) fn prove_the_rule() {
         };
         (0..300).map(second).collect()
     };
-    let [rss, .., log] = LIMITS;
+    let ([rss, ..], [_, log]) = (PROCESS, SQLITE);
     assert!(rss.judge(&series(0.0)).flat && log.judge(&series(0.0)).flat);
     assert!(!rss.judge(&series(0.05)).flat, "a leak");
     assert!(rss.judge(&series(-0.05)).flat, "less is no leak");

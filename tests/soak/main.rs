@@ -1,7 +1,7 @@
 //! Soak: a bridge under steady load from a receiver with faults, and whether it stays as large as it was. `make soak`.
 //!
-//! Once a second it looks at the process: resident memory, open files, threads, and the size of its SQLite files. At the
-//! end comes a table, `target/soak/summary.json`, and 1 when something grew or a detection has no outcome.
+//! Once a second it looks at the process: resident memory, open files, threads, and the size of its SQLite files, or of
+//! Redis. Dead letters come back all the time. At the end comes a table, `target/soak/summary.json`, and 1 when something grew or a detection has no outcome.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(clippy::print_stdout, reason = "it talks to whoever started it")]
 #![allow(
@@ -25,18 +25,23 @@ use serde_json::{Map, Value, json};
 use setbridge::okta::simulator::{JwksSource, Reply, Simulator, SimulatorSettings};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use judge::{LIMITS, Look, Verdict};
+use judge::{Look, State, Verdict};
 use support::apache::Apache;
 use support::bridge::Bridge;
 use support::configuration::{Configuration, ISSUER, record, user};
 use support::fresh;
 use support::numbered::numbered;
+use support::operator::setbridge;
 use support::receipts::is_about;
+use support::redis_server::RedisServer;
+use support::wire::Wire;
 
 /// So many people the detections are about: levels and marks are kept for each.
 const USERS: usize = 500;
 /// A jti is kept for up to one and a half times this; so the file is as large as it gets long before the warm-up is over.
 const WINDOW: &str = "20s";
+/// Seconds between two commands that bring dead letters back.
+const REPLAY: usize = 20;
 /// How long each kind of weather lasts.
 const WEATHER: Duration = Duration::from_secs(10);
 
@@ -49,27 +54,35 @@ fn main() -> ExitCode {
     };
     let time = Duration::from_secs_f64(60.0 * argument("--minutes", 5.0));
     let rate = argument("--rate", 100.0) as usize;
+    let redis = std::env::args().any(|argument| argument == "--redis");
+    let state = match redis {
+        true => State::Redis(RedisServer::start(&[])),
+        false => State::Sqlite,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime");
-    if runtime.block_on(soak(time, rate)) {
+    if runtime.block_on(soak(time, rate, &state)) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
 }
 
-async fn soak(time: Duration, rate: usize) -> bool {
+async fn soak(time: Duration, rate: usize, state: &State) -> bool {
     let kafka = Apache::shared().expect("Apache Kafka: run `make kafka` first");
     let (wire, topic) = (kafka.wire(), fresh("detections"));
     wire.create_topic(&topic, 4, &[]).await;
     let org = counting_receiver().await;
-    let configuration = Configuration::new(wire)
-        .stream("okta", &topic, &org)
-        .sqlite()
-        .set("state.window", WINDOW);
+    let configuration = Configuration::new(wire).stream("okta", &topic, &org);
+    let configuration = match state {
+        State::Sqlite => configuration.sqlite(),
+        State::Redis(server) => configuration.redis(server),
+    };
+    let configuration = configuration.set("state.window", WINDOW);
+    let replays = Replays::of(&configuration, &topic);
     let group = configuration.group("okta");
     let mut bridge = Bridge::start(&configuration).await;
 
@@ -80,11 +93,14 @@ async fn soak(time: Duration, rate: usize) -> bool {
     while begin.elapsed() < time {
         second.tick().await;
         faults.blow(&org, begin.elapsed());
+        if looks.len() % REPLAY == REPLAY - 1 {
+            replays.bring_back().await;
+        }
         let numbers = produced..produced + rate;
         let batch = numbers.map(|n| record(&numbered(&user(n % USERS), n / USERS)));
         wire.produce_all(&topic, batch).await;
         produced += rate;
-        let look = Look::at(&bridge, configuration.folder());
+        let look = Look::at(&bridge, state, configuration.folder());
         if looks.len() % 10 == 0 {
             println!(
                 "{:4} s  {produced} detections  {look}",
@@ -97,6 +113,7 @@ async fn soak(time: Duration, rate: usize) -> bool {
     let total = i64::try_from(produced).expect("a number of ours");
     let soon = Duration::from_secs(120);
     wire.wait_committed(&group, &topic, total, soon).await;
+    let replayed = replays.settled(wire, &group).await;
     let outcomes = bridge.metrics().await.sum("setbridge_outcomes_total", &[]);
     let letters = bridge
         .metrics()
@@ -104,9 +121,54 @@ async fn soak(time: Duration, rate: usize) -> bool {
         .sum("setbridge_dead_letters_total", &[]);
     bridge.drain().await;
 
-    let verdicts = LIMITS.map(|limit| limit.judge(&looks));
-    report(&verdicts, &looks, produced, outcomes, letters);
-    outcomes == produced as f64 && verdicts.iter().all(|verdict| verdict.flat)
+    let limits = judge::limits(state);
+    let verdicts: Vec<Verdict> = limits.iter().map(|limit| limit.judge(&looks)).collect();
+    report(&verdicts, &looks, (produced, replayed), outcomes, letters);
+    outcomes == (produced + replayed) as f64 && verdicts.iter().all(|verdict| verdict.flat)
+}
+
+/// Who brings dead letters back, by the command.
+struct Replays {
+    config: String,
+    side: String,
+}
+
+impl Replays {
+    fn of(configuration: &Configuration, topic: &str) -> Replays {
+        Replays {
+            config: configuration.write().display().to_string(),
+            side: format!("{topic}.okta.replay"),
+        }
+    }
+
+    /// Those that were not brought back yet, if there are any: `setbridge dlq replay` remembers.
+    async fn bring_back(&self) {
+        let args = [
+            "dlq",
+            "replay",
+            "-c",
+            &self.config,
+            "--limit",
+            "20",
+            "--wait",
+            "0",
+        ];
+        let said = setbridge(&args).await;
+        // 66: nothing was ever dead-lettered; 69: not all have an outcome yet, which nobody waited for.
+        assert!(matches!(said.code, 0 | 65 | 66 | 69), "{said:?}");
+    }
+
+    /// How many there were; all have an outcome.
+    async fn settled(&self, wire: &Wire, group: &str) -> usize {
+        let mut total = 0;
+        for partition in wire.partitions(&self.side).await {
+            total += wire.watermarks(&self.side, partition).await.1;
+        }
+        let soon = Duration::from_secs(120);
+        let group = format!("{group}.replay");
+        wire.wait_committed(&group, &self.side, total, soon).await;
+        usize::try_from(total).expect("a number of ours")
+    }
 }
 
 /// Keeps nothing, so that the test's own memory stays out of it.
@@ -152,7 +214,13 @@ impl Faults {
     }
 }
 
-fn report(verdicts: &[Verdict], looks: &[Look], produced: usize, outcomes: f64, letters: f64) {
+fn report(
+    verdicts: &[Verdict],
+    looks: &[Look],
+    (produced, replayed): (usize, usize),
+    outcomes: f64,
+    letters: f64,
+) {
     let mut table = Table::new();
     table.set_header(["", "after warm-up", "at the end", "may be", "most", ""]);
     for verdict in verdicts {
@@ -164,7 +232,7 @@ fn report(verdicts: &[Verdict], looks: &[Look], produced: usize, outcomes: f64, 
     }
     println!("{table}");
     println!(
-        "{} s, {produced} detections, {outcomes} outcomes, {letters} of them dead letters",
+        "{} s, {produced} detections, {replayed} replays, {outcomes} outcomes, {letters} of them dead letters",
         looks.len()
     );
     let mut summary = Map::new();
@@ -174,6 +242,7 @@ fn report(verdicts: &[Verdict], looks: &[Look], produced: usize, outcomes: f64, 
     }
     summary.insert("seconds".to_owned(), json!(looks.len()));
     summary.insert("produced".to_owned(), json!(produced));
+    summary.insert("replayed".to_owned(), json!(replayed));
     summary.insert("outcomes".to_owned(), json!(outcomes));
     summary.insert("dead_letters".to_owned(), json!(letters));
     summary.insert("flat".to_owned(), json!(verdicts.iter().all(|v| v.flat)));
