@@ -64,8 +64,19 @@ fn others(wire: &Wire, topic: &str, partitions: &[i32]) -> Result<Vec<Move>, Str
     let metadata = metadata.map_err(|e| format!("metadata of {topic}: {e}"))?;
     let known = metadata.topics().first().map(|t| t.partitions());
     let theirs = known.unwrap_or_default().iter();
-    let theirs = theirs.filter(|known| partitions.contains(&known.id()));
-    let moves = theirs.filter_map(|known| {
+    let theirs: Vec<_> = theirs
+        .filter(|known| partitions.contains(&known.id()))
+        .collect();
+    // What was moved before is where it was meant to be, unless its broker has been away.
+    let there = theirs
+        .iter()
+        .filter(|known| known.replicas().first() == Some(&known.leader()));
+    println!(
+        "leaders of {topic}: {} of {} are first",
+        there.count(),
+        theirs.len()
+    );
+    let moves = theirs.iter().filter_map(|known| {
         let mut replicas = known.replicas().to_vec();
         let other = replicas.iter().position(|id| *id != known.leader())?;
         replicas.rotate_left(other);

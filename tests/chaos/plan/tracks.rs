@@ -144,7 +144,7 @@ pub(super) fn keys(seed: u64, until_ms: u64, steps: &mut Vec<Step>) {
 pub(super) fn leaders(seed: u64, until_ms: u64, steps: &mut Vec<Step>) {
     let mut dice = Dice::new(seed, "leaders");
     let mut bag = Bag::new(&[Act::Leaders(0), Act::Coordinator, Act::Leaders(1)]);
-    let gap = (until_ms / 12).clamp(8_000, 30_000);
+    let gap = (until_ms / 10).clamp(10_000, 30_000);
     let mut at = dice.between(gap / 3, gap);
     while at < until_ms {
         push(steps, at, bag.draw(&mut dice));
@@ -172,7 +172,7 @@ pub(super) fn network(seed: u64, until_ms: u64, state: State, steps: &mut Vec<St
     }
     let mut dice = Dice::new(seed, "network");
     let mut bag = Bag::new(&ways);
-    let gap = (until_ms / 12).clamp(6_000, 25_000);
+    let gap = (until_ms / 10).clamp(9_000, 25_000);
     let mut at = dice.between(gap / 3, gap);
     while at < until_ms {
         let member = usize::try_from(dice.below(state.members() as u64)).expect("a member");
