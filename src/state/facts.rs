@@ -47,6 +47,8 @@ pub struct Facts {
     /// The event time of that SET, whether or not it had a level. `None`: nothing accepted yet, as
     /// far as the state knows; filters that depend on the last level are off then.
     pub level_event_time: Option<Timestamp>,
+    /// Where that SET stands, if its record was on the partition that is asked about.
+    pub accepted_at: Option<Position>,
     /// The subject was seen on another partition too: order across them is not promised.
     pub other_partition: bool,
     /// Nobody could be asked, and the stream goes on all the same: nothing here is known.
@@ -69,11 +71,11 @@ pub struct Decided {
 
 impl Facts {
     /// Whether what was accepted last about the subject is newer than a SET that is replayed: by its event time, or, at
-    /// the same time, because a newer SET of the same partition was decided (DESIGN "replay of an old dead letter").
+    /// the same time, by its origin on the same partition (DESIGN "replay of an old dead letter").
     #[must_use]
     pub fn outdates(&self, event_time: Timestamp, position: Position) -> bool {
         self.level_event_time.is_some_and(|last| {
-            let behind = self.mark.is_some_and(|mark| mark > position);
+            let behind = self.accepted_at.is_some_and(|at| at > position);
             last > event_time || (last == event_time && behind)
         })
     }

@@ -165,6 +165,7 @@ impl Known {
         if let Some(last) = last.filter(|l| self.partitions.level_counts(l.partition, l.epoch)) {
             facts.level = last.level;
             facts.level_event_time = Some(last.event_time);
+            facts.accepted_at = (Some(last.partition) == asked).then_some(last.position);
         }
         facts
     }
@@ -200,6 +201,7 @@ impl Known {
             level,
             event_time,
             partition,
+            position: decided.position,
             epoch: self.partitions.get_mut(partition).levels_epoch,
         };
         self.subjects.set_level(question.subject, last);
@@ -316,6 +318,7 @@ struct LastLevel {
     level: Option<Level>,
     event_time: Timestamp,
     partition: usize,
+    position: Position,
     epoch: i64,
 }
 

@@ -275,6 +275,38 @@ fn a_replay_moves_no_mark_and_sets_no_level_over_a_newer_one() {
     }
 }
 
+/// In one second: number 3 was accepted, 5 became a dead letter, then 9 did.
+#[test]
+fn a_replay_is_not_outdated_by_what_was_only_decided() {
+    for (store, _directory) in stores(&TestClock::default()) {
+        run(async {
+            let state = store.stream("s");
+            let then = Timestamp::from_secs(3);
+            drop(state.remember(&accepted("accepted", 1, 3, Level::Low)));
+            drop(state.remember(&dead_lettered("replayed", 1, 5)));
+            drop(state.remember(&dead_lettered("newest", 1, 9)));
+            let asked = question("replayed", 1);
+            let facts = state.look_up(&asked).await.expect("facts");
+            assert_eq!((facts.mark, facts.accepted_at), (Some(at(9)), Some(at(3))));
+            assert!(!facts.outdates(then, at(5)));
+            assert!(facts.outdates(then, at(2)));
+            let elsewhere = Question { partition: 1, ..asked };
+            let facts = state.look_up(&elsewhere).await.expect("facts");
+            assert!(!facts.outdates(then, at(2)), "nothing is known about their order");
+            let replayed = Decided {
+                decision: Decision::Replayed {
+                    level: Some(Level::High),
+                    event_time: then,
+                },
+                ..accepted("replayed", 1, 5, Level::High)
+            };
+            drop(state.remember(&replayed));
+            let facts = state.look_up(&question("x", 1)).await.expect("facts");
+            assert_eq!((facts.level, facts.accepted_at), (Some(Level::High), Some(at(5))));
+        });
+    }
+}
+
 #[test]
 fn taken_over_partitions_lose_levels_and_marks_but_no_jtis() {
     for (store, _directory) in stores(&TestClock::default()) {

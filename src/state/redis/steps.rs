@@ -366,7 +366,7 @@ fn remember(decided: &Decided, link: &Link, keys: &Keys, places: &Places, window
                     .max(1),
             )
             .arg(question.event.as_str())
-            .arg(text::accepted(event_time, level))
+            .arg(text::accepted(event_time, level, decided.position))
             .arg(i64::from(replayed)),
         Decision::Final => call.arg("").arg("").arg("").arg(0),
     };
@@ -377,7 +377,7 @@ fn facts(answer: &Value) -> Option<Facts> {
     let Value::Array(found) = answer else {
         return None;
     };
-    let [delivered, mark, last, other] = found.as_slice() else {
+    let [delivered, mark, last, other, is_here] = found.as_slice() else {
         return None;
     };
     let mark = Step::text(Some(mark))?;
@@ -387,8 +387,11 @@ fn facts(answer: &Value) -> Option<Facts> {
         delivered: matches!(delivered, Value::Int(1 | 2)),
         delivered_late: matches!(delivered, Value::Int(2)),
         mark: text::read_position(&mark),
-        level: last.and_then(|(_, level)| level),
-        level_event_time: last.map(|(event_time, _)| event_time),
+        level: last.and_then(|(_, level, _)| level),
+        level_event_time: last.map(|(event_time, ..)| event_time),
+        accepted_at: last
+            .filter(|_| Step::is_one(Some(is_here)))
+            .and_then(|(.., at)| at),
         other_partition: Step::is_one(Some(other)),
         bypassed: false,
     })

@@ -123,17 +123,19 @@ pub(super) fn read_tenure(text: &str) -> Option<(Tenure, &str)> {
     Some((tenure, parts.next().unwrap_or(NOBODY)))
 }
 
-/// What was accepted last: `event time, level`; `-` is none.
-pub(super) fn accepted(event_time: Timestamp, level: Option<Level>) -> String {
+/// What was accepted last: `event_time level position`; `-` is no level.
+pub(super) fn accepted(event_time: Timestamp, level: Option<Level>, at: Position) -> String {
     let level = level.map_or("-", Level::as_str);
-    format!("{} {level}", event_time.as_secs())
+    format!("{} {level} {}", event_time.as_secs(), position(at))
 }
 
-/// A level that a newer setbridge knows is none to us.
-pub(super) fn read_accepted(text: &str) -> Option<(Timestamp, Option<Level>)> {
-    let (event_time, level) = text.split_once(' ')?;
-    let event_time = Timestamp::from_secs(event_time.parse().ok()?);
-    Some((event_time, Level::parse(level).ok()))
+/// When it happened, its level, and where it stands on its partition, which the first schema did not tell. A level that a
+/// newer setbridge knows is none to us.
+pub(super) fn read_accepted(text: &str) -> Option<(Timestamp, Option<Level>, Option<Position>)> {
+    let mut parts = text.split(' ');
+    let event_time = Timestamp::from_secs(parts.next()?.parse().ok()?);
+    let level = Level::parse(parts.next()?).ok();
+    Some((event_time, level, parts.next().and_then(read_position)))
 }
 
 pub(super) fn fingerprint(bytes: &[u8; 32]) -> String {
@@ -178,8 +180,9 @@ mod tests {
         let of_the_first_schema = read_tenure("- - 1 2").map(|(_, owner)| owner);
         assert_eq!(of_the_first_schema, Some(NOBODY));
         for level in Level::ALL.map(Some).into_iter().chain([None]) {
-            let there = (Timestamp::from_secs(-3), level);
-            assert_eq!(read_accepted(&accepted(there.0, there.1)), Some(there));
+            let then = Timestamp::from_secs(-3);
+            let text = accepted(then, level, there);
+            assert_eq!(read_accepted(&text), Some((then, level, Some(there))));
         }
         let bytes = std::array::from_fn(|n| n as u8 * 8);
         assert_eq!(read_fingerprint(&fingerprint(&bytes)), Some(bytes));

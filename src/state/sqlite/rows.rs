@@ -56,9 +56,11 @@ fn note(
             event_type,
             level,
             event_time,
+            position,
         } if Some(event_type) == asked_of && partitions.level_counts(row.partition, row.epoch) => {
             facts.level = level;
             facts.level_event_time = Some(Timestamp::from_secs(event_time));
+            facts.accepted_at = position.filter(|_| Some(row.partition) == asked_in);
         }
         Fact::Mark(_) | Fact::Accepted { .. } => {}
     }
@@ -227,6 +229,7 @@ impl Write {
                 event_type: accepted.event_type,
                 level: accepted.level,
                 event_time: accepted.event_time,
+                position: Some(self.position),
             },
             partition: self.partition,
             epoch: self.levels_epoch,

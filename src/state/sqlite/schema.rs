@@ -9,7 +9,7 @@
 //!   only the newest range, and expiry empties the oldest from its left end.
 //! * `subjects` holds a subject's marks and levels side by side, so that one SET dirties one leaf,
 //!   not two: a row is a mark when `fact` is negative (-1 - partition), else the last accepted SET
-//!   of that event type. A row counts only while its `epoch` is that of its partition.
+//!   of that event type (without `position` when an older setbridge wrote it). A row counts only while its `epoch` is that of its partition.
 //! * Both have no rowid: the key is the row.
 //!
 //! The views `marks` and `last_levels` are for people.

@@ -54,6 +54,8 @@ pub(super) enum Fact {
         event_type: i64,
         level: Option<Level>,
         event_time: i64,
+        /// [`None`]: written by a setbridge that did not keep it.
+        position: Option<Position>,
     },
 }
 
@@ -120,11 +122,12 @@ impl<'c> Tables<'c> {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, NULL)",
             )?,
             move_level: prepare(
-                "UPDATE subjects SET partition = ?4, epoch = ?5, level = ?6, event_time = ?7
+                "UPDATE subjects SET partition = ?4, epoch = ?5, level = ?6, event_time = ?7,
+                 position = ?8, element = ?9, set_index = ?10
                  WHERE stream = ?1 AND subject = ?2 AND fact = ?3",
             )?,
             add_level: prepare(
-                "INSERT INTO subjects VALUES (?1, ?2, ?3, ?4, ?5, NULL, NULL, NULL, ?6, ?7)",
+                "INSERT INTO subjects VALUES (?1, ?2, ?3, ?4, ?5, ?8, ?9, ?10, ?6, ?7)",
             )?,
             drop_level: prepare(
                 "DELETE FROM subjects WHERE stream = ?1 AND subject = ?2 AND fact = ?3",
@@ -273,6 +276,7 @@ impl<'c> Tables<'c> {
             event_type,
             level,
             event_time,
+            position,
         } = row.fact
         else {
             return Ok(());
@@ -284,7 +288,10 @@ impl<'c> Tables<'c> {
             row.partition as i64,
             row.epoch,
             level.map(Level::as_str),
-            event_time
+            event_time,
+            position.map(|at| at.offset),
+            position.map(|at| at.element),
+            position.map(|at| at.set)
         ];
         if self.move_level.execute(values)? == 0 {
             self.add_level.execute(values)?;
@@ -423,17 +430,25 @@ fn fact_row(row: &Row<'_>) -> rusqlite::Result<FactRow> {
             // A level that a newer setbridge knows is none to us.
             level: level(row.get_ref(6)?.as_str_or_null()?),
             event_time: row.get(7)?,
+            position: match row.get(3)? {
+                Some(offset) => Some(position(row, offset)?),
+                None => None,
+            },
         },
-        _ => Fact::Mark(Position {
-            offset: row.get(3)?,
-            element: row.get(4)?,
-            set: row.get(5)?,
-        }),
+        _ => Fact::Mark(position(row, row.get(3)?)?),
     };
     Ok(FactRow {
         fact,
         partition: index(row, 1)?,
         epoch: row.get(2)?,
+    })
+}
+
+fn position(row: &Row<'_>, offset: i64) -> rusqlite::Result<Position> {
+    Ok(Position {
+        offset,
+        element: row.get(4)?,
+        set: row.get(5)?,
     })
 }
 

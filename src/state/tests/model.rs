@@ -81,7 +81,8 @@ struct Model {
     now: i64,
     jtis: Vec<(u8, i64)>,
     marks: HashMap<(u8, i32), i64>,
-    levels: HashMap<(u8, EventType), (Option<Level>, i64, i32)>,
+    /// Level, event time, partition and offset.
+    levels: HashMap<(u8, EventType), (Option<Level>, i64, i32, i64)>,
     progress: HashMap<i32, Option<i64>>,
     newest_mark: HashMap<i32, i64>,
     /// A jti is gone when the window is over, not when its bucket is; and progress never goes back but by an assignment.
@@ -107,6 +108,7 @@ impl Model {
             mark: mark.copied().map(at),
             level: level.and_then(|l| l.0),
             level_event_time: level.map(|l| Timestamp::from_secs(l.1)),
+            accepted_at: level.filter(|l| l.2 == partition).map(|l| at(l.3)),
             other_partition: self
                 .marks
                 .keys()
@@ -127,18 +129,17 @@ impl Model {
     fn remember(&mut self, jti: u8, of: (u8, EventType, i32, i64), how: &How) {
         let (subject, event, partition, offset) = of;
         self.progress.entry(partition).or_insert(None);
-        let known = self.levels.get(&(subject, event)).map(|known| known.1);
+        let known = self.levels.get(&(subject, event)).copied();
         let replayed = match how {
             How::Replayed(_, time) | How::RenamedByReplay(_, time) => Some(*time),
             _ => None,
         };
         let is_last = match replayed {
             None => self.mark(subject, partition, offset),
-            Some(time) => {
-                let mark = self.marks.get(&(subject, partition));
-                let behind = mark.is_some_and(|mark| *mark > offset);
-                known.is_none_or(|known| known < time || (known == time && !behind))
-            }
+            Some(time) => known.is_none_or(|(_, then, of, at)| {
+                let behind = of == partition && at > offset;
+                then < time || (then == time && !behind)
+            }),
         };
         if let How::Renamed(other) = how {
             self.mark(*other, partition, offset);
@@ -164,7 +165,7 @@ impl Model {
         };
         let time = replayed.unwrap_or(offset);
         self.levels
-            .insert((subject, event), (level, time, partition));
+            .insert((subject, event), (level, time, partition, offset));
     }
 
     fn assigned(&mut self, partition: i32, committed: Option<i64>, log_end: i64) -> Handover {
@@ -181,7 +182,7 @@ impl Model {
             self.newest_mark.remove(&partition);
         }
         if beyond || recreated && committed.is_some_and(|c| c > 0) {
-            self.levels.retain(|_, (_, _, p)| *p != partition);
+            self.levels.retain(|_, level| level.2 != partition);
         }
         match (recreated, beyond) {
             (true, _) => Handover::Recreated,

@@ -183,7 +183,14 @@ fn is_ready(log: &str) -> bool {
     log.contains("Ready to accept connections")
 }
 
+/// One whose port for the cluster's bus, which is higher by 10,000, is free as well.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let bus = port.checked_add(10_000);
+        if bus.is_some_and(|bus| TcpListener::bind((Ipv4Addr::LOCALHOST, bus)).is_ok()) {
+            return port;
+        }
+    }
 }

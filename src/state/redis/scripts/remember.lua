@@ -21,13 +21,16 @@ if is_newest then newest = offset end
 if is_newest or not tenure then
   redis.call('HSET', KEYS[3], place, next_offset .. ' ' .. newest .. ' ' .. marks .. ' ' .. levels .. ' ' .. owner)
 end
--- The last accepted of an event type: when, and as it is written; nothing when its epoch is over.
+-- The last accepted of an event type: when, as it is written, and where if on this partition; nothing when its epoch is over.
 local function last(subject, field)
   local there = redis.call('HGET', subject, field)
   if not there then return nil end
-  local epoch, from, time = string.match(there, '^(%S+) (%S+) (%S+)')
+  local epoch, from, time, at = string.match(there, '^(%S+) (%S+) (%S+) %S+ ?(%S*)$')
   local of = redis.call('HGET', KEYS[3], from)
-  if of and epoch == string.match(of, '^%S+ %S+ %S+ (%S+)') then return tonumber(time), there end
+  if of and epoch == string.match(of, '^%S+ %S+ %S+ (%S+)') then
+    if from ~= place then at = '' end
+    return tonumber(time), there, at
+  end
 end
 local function mark(subject)
   local there = redis.call('HGET', subject, 'm:' .. place)
@@ -44,9 +47,9 @@ local function move_mark(subject)
 end
 local is_last
 if replayed then
-  local known, time = last(KEYS[2], 'l:' .. event), tonumber(string.match(accepted, '^%S+'))
-  local there = mark(KEYS[2])
-  is_last = not known or known < time or (known == time and not (there and there > position))
+  local time = tonumber(string.match(accepted, '^%S+'))
+  local known, _, at = last(KEYS[2], 'l:' .. event)
+  is_last = not known or known < time or (known == time and at <= position)
 else
   is_last = move_mark(KEYS[2])
   if KEYS[4] then move_mark(KEYS[4]) end
