@@ -290,9 +290,15 @@ fn a_replay_is_not_outdated_by_what_was_only_decided() {
             assert_eq!((facts.mark, facts.accepted_at), (Some(at(9)), Some(at(3))));
             assert!(!facts.outdates(then, at(5)));
             assert!(facts.outdates(then, at(2)));
-            let elsewhere = Question { partition: 1, ..asked };
+            let elsewhere = Question {
+                partition: 1,
+                ..asked
+            };
             let facts = state.look_up(&elsewhere).await.expect("facts");
-            assert!(!facts.outdates(then, at(2)), "nothing is known about their order");
+            assert!(
+                !facts.outdates(then, at(2)),
+                "nothing is known about their order"
+            );
             let replayed = Decided {
                 decision: Decision::Replayed {
                     level: Some(Level::High),
@@ -302,7 +308,10 @@ fn a_replay_is_not_outdated_by_what_was_only_decided() {
             };
             drop(state.remember(&replayed));
             let facts = state.look_up(&question("x", 1)).await.expect("facts");
-            assert_eq!((facts.level, facts.accepted_at), (Some(Level::High), Some(at(5))));
+            assert_eq!(
+                (facts.level, facts.accepted_at),
+                (Some(Level::High), Some(at(5)))
+            );
         });
     }
 }

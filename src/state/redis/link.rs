@@ -48,13 +48,6 @@ pub(super) struct Server {
     pub(super) aof_enabled: bool,
 }
 
-/// What is found about a stream on a new connection.
-pub(super) struct Found {
-    pub(super) server: Server,
-    /// Nothing was there, not even the schema version.
-    pub(super) is_new: bool,
-}
-
 impl Link {
     /// Connects, logs in and loads the scripts.
     pub(super) async fn open(settings: &RedisSettings, at: &Arc<str>) -> Result<Self, StateError> {
@@ -104,7 +97,7 @@ impl Link {
     }
 
     /// Checks the version of what is there about a stream, and tells about the server that keeps it.
-    pub(super) async fn open_stream(&mut self, stream_key: &str) -> Result<Found, StateError> {
+    pub(super) async fn open_stream(&mut self, stream_key: &str) -> Result<Server, StateError> {
         let mut call = self.loaded.call(Script::Open, &[stream_key]);
         call.arg(SCHEMA);
         let answers = self.send(&[call]).await?;
@@ -123,20 +116,18 @@ impl Link {
                 known: SCHEMA,
             });
         }
-        let is_new = texts.get(1).is_some_and(|said| said == "1");
-        let info = texts.get(2..).unwrap_or_default().concat();
+        let info = texts.get(1..).unwrap_or_default().concat();
         let said = |name: &str| {
             let mut lines = info.lines();
             let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             line.unwrap_or_default().trim().to_owned()
         };
-        let server = Server {
+        Ok(Server {
             run_id: said("run_id"),
             maxmemory_policy: said("maxmemory_policy"),
             maxmemory: said("maxmemory").parse().unwrap_or(0),
             aof_enabled: said("aof_enabled") == "1",
-        };
-        Ok(Found { server, is_new })
+        })
     }
 
     /// A call of a script.

@@ -6,6 +6,7 @@
 //! are dropped, so that each call ends with [`StateError::Stopped`].
 
 mod health;
+mod hold;
 mod kept;
 mod link;
 mod places;
@@ -58,6 +59,7 @@ enum Command {
     Flush(Option<Place>, Answer<()>),
     AcceptedUnder(Answer<Option<[u8; 32]>>),
     OperatorHold(Answer<Option<String>>),
+    Hold(Option<String>, Answer<()>),
     HeldSince(Answer<Option<i64>>),
     Note(&'static str, Option<String>, Answer<()>),
 }
@@ -265,7 +267,8 @@ impl Backend for RedisStream {
     }
 
     fn set_operator_hold(&self, reason: Option<&str>) -> Flushed {
-        self.note(steps::OPERATOR_HOLD, reason.map(str::to_owned))
+        let reason = reason.map(str::to_owned);
+        self.ask(|answer| Command::Hold(reason, answer))
     }
 
     fn held_since(&self) -> Reply<Option<i64>> {

@@ -16,15 +16,18 @@ pub(super) enum Script {
     Progress,
     /// Compare-and-set on a tenure.
     TakeOver,
+    /// Compare-and-set on an operator's word.
+    Hold,
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Open,
         Self::LookUp,
         Self::Remember,
         Self::Progress,
         Self::TakeOver,
+        Self::Hold,
     ];
 
     pub(super) const fn source(self) -> &'static str {
@@ -34,6 +37,7 @@ impl Script {
             Self::Remember => include_str!("scripts/remember.lua"),
             Self::Progress => include_str!("scripts/progress.lua"),
             Self::TakeOver => include_str!("scripts/take_over.lua"),
+            Self::Hold => include_str!("scripts/hold.lua"),
         }
     }
 }

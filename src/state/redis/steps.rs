@@ -10,6 +10,7 @@ use redis::{Cmd, Value};
 
 use super::{
     Command,
+    hold::Word,
     link::Link,
     places::{Assignment, Place, Places},
     scripts::Script,
@@ -17,6 +18,7 @@ use super::{
     trouble,
     writer::reply,
 };
+use crate::clock::epoch_ms;
 use crate::state::{
     Decided, Decision, Facts, Handover, JtiKey, Question, StateError, reply::Answer,
 };
@@ -26,6 +28,8 @@ use crate::state::{
 pub(super) enum Write {
     Remember(Box<Decided>),
     Progress(Place, i64),
+    /// What an operator said about holding the stream.
+    Hold(Word),
     /// A fact about the stream; none removes it.
     Note(&'static str, Option<String>),
     /// The partition was assigned in a bypass, so nobody waits for what that means.
@@ -137,12 +141,20 @@ pub(super) fn that_move(steps: &VecDeque<Step>) -> HashMap<&Place, bool> {
 
 /// Fields of the stream's own hash.
 pub(super) const ACCEPTED_UNDER: &str = "accepted_under";
-pub(super) const OPERATOR_HOLD: &str = "operator_hold";
+const OPERATOR: &str = "operator";
+/// One for all members, though each may be held for a reason of its own: what waited for the end of a hold goes along with
+/// its partition, to a member that did not see the hold, and processes have no names that outlive them. An acceptance by
+/// any member ends it, for it shows that the receiver takes SETs again.
 pub(super) const HELD_SINCE: &str = "held_since";
 
 impl Step {
-    /// The step of a command. A flush is none: who asks for it waits until all else is done.
-    pub(super) fn of(command: Command, flushing: &mut Vec<Flushing>) -> Option<Self> {
+    /// The step of a command. A flush is none: who asks for it waits until all else is done. What an operator says is a
+    /// word after the version that is known.
+    pub(super) fn of(
+        command: Command,
+        flushing: &mut Vec<Flushing>,
+        known: &mut i64,
+    ) -> Option<Self> {
         Some(match command {
             Command::LookUp(question, answer) => Self::LookUp(question, answer),
             Command::AcceptedUnder(answer) => Self::AcceptedUnder(answer),
@@ -160,6 +172,11 @@ impl Step {
             }
             Command::Progress(place, next_offset, answer) => {
                 Self::Write(Write::Progress(place, next_offset), Some(answer))
+            }
+            Command::Hold(reason, answer) => {
+                let word = Word::after(*known, epoch_ms(), reason);
+                *known = word.version;
+                Self::Write(Write::Hold(word), Some(answer))
             }
             Command::Note(field, value, answer) => {
                 Self::Write(Write::Note(field, value), Some(answer))
@@ -183,6 +200,11 @@ impl Step {
                 let mut call = link.call(Script::Progress, &[&keys.tenures()]);
                 call.arg(&**place).arg(places.token(place));
                 call.arg(text::offset(*next_offset));
+                call
+            }
+            Self::Write(Write::Hold(word), _) => {
+                let mut call = link.call(Script::Hold, &[&keys.stream()]);
+                call.arg(word.spelled());
                 call
             }
             Self::Write(Write::Note(field, Some(value)), _) => {
@@ -210,7 +232,7 @@ impl Step {
                 call
             }
             Self::AcceptedUnder(_) => read(keys, ACCEPTED_UNDER),
-            Self::OperatorHold(_) => read(keys, OPERATOR_HOLD),
+            Self::OperatorHold(_) => read(keys, OPERATOR),
             Self::HeldSince(_) => read(keys, HELD_SINCE),
             // Nothing is asked, so any cheap question will do: a step is a command.
             Self::Write(Write::Released(_) | Write::Assigned(_), _) | Self::Assigned { .. } => {
@@ -227,15 +249,21 @@ impl Step {
         }
     }
 
-    /// The server answered.
-    pub(super) fn done(self, answer: &Value, places: &mut Places, at: &Arc<str>) {
+    /// The server answered; `operator` is the last word of one.
+    pub(super) fn done(
+        self,
+        answer: &Value,
+        places: &mut Places,
+        operator: Option<&Word>,
+        at: &Arc<str>,
+    ) {
         let said = || Self::text(Some(answer));
         match self {
             Self::LookUp(_, to) => reply(to, facts(answer).ok_or_else(|| trouble::strange(at))),
             Self::AcceptedUnder(to) => {
                 reply(to, Ok(said().as_deref().and_then(text::read_fingerprint)));
             }
-            Self::OperatorHold(to) => reply(to, Ok(said())),
+            Self::OperatorHold(to) => reply(to, Ok(operator.and_then(|word| word.reason.clone()))),
             Self::HeldSince(to) => reply(to, Ok(said().and_then(|text| text.parse().ok()))),
             Self::Write(write, to) => {
                 let taken = write
@@ -263,25 +291,34 @@ impl Step {
     }
 
     /// What an operator said last, if the step tells.
-    pub(super) fn operator_hold(&self, answer: &Value) -> Option<Option<String>> {
+    pub(super) fn operator_word(&self, answer: &Value) -> Option<Word> {
         match self {
-            Self::OperatorHold(_) => Some(Self::text(Some(answer))),
-            Self::Write(Write::Note(OPERATOR_HOLD, said), _) => Some(said.clone()),
+            Self::OperatorHold(_) | Self::Write(Write::Hold(_), _) => {
+                let text = Self::text(Some(answer)).unwrap_or_default();
+                Some(Word::read(&text))
+            }
             _ => None,
+        }
+    }
+
+    /// An operator's word that somebody waits for, when the server knew a newer one: said again after that.
+    pub(super) fn say_again(self, newer: &Word) -> Result<Self, Self> {
+        match self {
+            Self::Write(Write::Hold(word), Some(to)) if word != *newer => {
+                let word = Word::after(newer.version, 0, word.reason);
+                Ok(Self::Write(Write::Hold(word), Some(to)))
+            }
+            step => Err(step),
         }
     }
 
     /// Without the server: nothing is known but what an operator said last, and not even that before the server
     /// has told it once: then the question is refused.
-    pub(super) fn bypass(
-        self,
-        operator_hold: &mut Option<Option<String>>,
-        error: &StateError,
-    ) -> Option<Write> {
+    pub(super) fn bypass(self, operator: &mut Option<Word>, error: &StateError) -> Option<Write> {
         match self {
             Self::Write(write, to) => {
-                if let Write::Note(OPERATOR_HOLD, said) = &write {
-                    *operator_hold = Some(said.clone());
+                if let Write::Hold(word) = &write {
+                    *operator = Some(word.clone());
                 }
                 if let Some(to) = to {
                     reply(to, Ok(()));
@@ -296,7 +333,10 @@ impl Step {
                 }),
             ),
             Self::AcceptedUnder(to) => reply(to, Ok(None)),
-            Self::OperatorHold(to) => reply(to, operator_hold.clone().ok_or_else(|| error.clone())),
+            Self::OperatorHold(to) => {
+                let said = operator.as_ref().map(|word| word.reason.clone());
+                reply(to, said.ok_or_else(|| error.clone()));
+            }
             Self::HeldSince(to) => reply(to, Ok(None)),
             Self::Assigned { assignment, answer } => {
                 reply(answer, Ok(Handover::First));

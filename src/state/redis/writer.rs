@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Command,
     health::Health,
+    hold::Word,
     kept::Kept,
     link::{Link, Server},
     places::Places,
@@ -71,9 +72,11 @@ pub(super) struct Writer {
     places: Places,
     kept: Kept,
     /// What an operator said last: in a bypass that is in force. [`None`]: nobody has told us yet.
-    operator_hold: Option<Option<String>>,
-    /// The server has lost something, and an operator's hold perhaps with it.
-    may_lack_hold: bool,
+    operator: Option<Word>,
+    /// The highest version of such a word that was given out or heard of.
+    operator_version: i64,
+    /// The server has lost it.
+    tell_hold: bool,
     /// Who waits for all that was noted before.
     flushing: Vec<Flushing>,
     sick: Option<Sick>,
@@ -98,8 +101,9 @@ impl Writer {
             server: None,
             places: Places::default(),
             kept: Kept::default(),
-            operator_hold: None,
-            may_lack_hold: false,
+            operator: None,
+            operator_version: 0,
+            tell_hold: false,
             flushing: Vec::new(),
             sick: None,
         }
@@ -172,7 +176,11 @@ impl Writer {
     async fn turn(&mut self, commands: impl Iterator<Item = Command>) {
         let mut steps = VecDeque::new();
         for command in commands {
-            steps.extend(Step::of(command, &mut self.flushing));
+            steps.extend(Step::of(
+                command,
+                &mut self.flushing,
+                &mut self.operator_version,
+            ));
         }
         if let Some(sick) = &self.sick {
             let error = sick.error.clone();
@@ -216,6 +224,9 @@ impl Writer {
         if had_gap {
             self.kept.has_gap = false;
         }
+        if mem::take(&mut self.tell_hold) {
+            self.tell_hold().await?;
+        }
         if wrote {
             let stats = &self.common.stats;
             let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
@@ -236,17 +247,36 @@ impl Writer {
         let commands: Vec<Cmd> = steps.iter().take(count).map(command).collect();
         let answers = link.send(&commands).await?;
         let mut wrote = false;
-        for (step, answer) in steps.drain(..count).zip(answers) {
+        let mut again = Vec::new();
+        for (mut step, answer) in steps.drain(..count).zip(answers) {
             wrote |= matches!(step, Step::Write(..));
-            if let Some(said) = step.operator_hold(&answer) {
-                self.operator_hold = Some(said);
+            if let Some(there) = step.operator_word(&answer) {
+                match step.say_again(&there) {
+                    Ok(newer) => {
+                        again.push(newer);
+                        continue;
+                    }
+                    Err(other) => step = other,
+                }
+                self.heard(there);
             }
             if let Some(refused) = step.refused(&answer) {
                 self.refused(&refused);
             }
-            step.done(&answer, &mut self.places, &self.common.at);
+            let operator = self.operator.as_ref();
+            step.done(&answer, &mut self.places, operator, &self.common.at);
         }
+        steps.extend(again);
         Ok(wrote)
+    }
+
+    /// The server knows this word of an operator. If it knew a newer one before, it has lost that, and hears it again.
+    fn heard(&mut self, there: Word) {
+        self.operator_version = self.operator_version.max(there.version);
+        match &self.operator {
+            Some(ours) if ours.version > there.version => self.tell_hold = true,
+            _ => self.operator = Some(there),
+        }
     }
 
     /// A write was not taken: said once for each assignment.
@@ -257,7 +287,6 @@ impl Writer {
         }
         let (stream, at) = (&self.stream, &self.common.at);
         if *is_lost {
-            self.may_lack_hold = true;
             self.health.lost(1);
             tracing::error!(%stream, %place, %at, "the Redis has lost what it knew about the partition: levels, marks and delivered jtis. If the partition is still ours it is taken over again; SETs may be repeated");
         } else {
@@ -297,7 +326,7 @@ impl Writer {
         let continues = self.continues();
         for step in steps {
             if continues {
-                if let Some(write) = step.bypass(&mut self.operator_hold, error) {
+                if let Some(write) = step.bypass(&mut self.operator, error) {
                     self.kept.push_bounded(write);
                 }
             } else if let Some(write) = step.refuse(error) {

@@ -75,14 +75,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
+/// Level, event time, partition and offset.
+type Last = (Option<Level>, i64, i32, i64);
+
 /// The obvious state: lists that are searched, and facts that are dropped one by one.
 #[derive(Default)]
 struct Model {
     now: i64,
     jtis: Vec<(u8, i64)>,
     marks: HashMap<(u8, i32), i64>,
-    /// Level, event time, partition and offset.
-    levels: HashMap<(u8, EventType), (Option<Level>, i64, i32, i64)>,
+    levels: HashMap<(u8, EventType), Last>,
     progress: HashMap<i32, Option<i64>>,
     newest_mark: HashMap<i32, i64>,
     /// A jti is gone when the window is over, not when its bucket is; and progress never goes back but by an assignment.

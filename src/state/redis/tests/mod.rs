@@ -254,36 +254,65 @@ fn what_could_not_be_kept_in_a_bypass_costs_the_levels() {
     });
 }
 
-/// An operator's hold ends by an operator's word, not by a server that lost its data.
+async fn hold_of(state: &StreamState) -> Option<String> {
+    loop {
+        if let Ok(found) = state.operator_hold().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// An operator's hold ends by an operator's word, not by a server that lost its data: also when a member connects first
+/// that had not heard of it, and when no connection ends.
 #[test]
 fn a_server_that_lost_an_operators_hold_gets_it_again() {
-    for keeps_schema in [false, true] {
+    for restarts in [false, true] {
         let mut server = RedisServer::start(&[]);
         let settings = impatient(&server);
-        let store = open(&settings);
+        let (told, other) = (open(&settings), open(&settings));
         run(async {
-            let state = store.stream("s");
-            state.assigned("t", 0, Some(0), 100).await.expect("known");
-            state.progress("t", 0, 2).await.expect("durable");
-            let hold = state.set_operator_hold(Some("maintenance"));
+            let (told, other) = (told.stream("s"), other.stream("s"));
+            assert_eq!(hold_of(&other).await, None);
+            let hold = told.set_operator_hold(Some("maintenance"));
             hold.await.expect("durable");
-            server.lose_everything();
-            server.start_again();
-            let key = format!("{}{{s}}:stream", settings.key_prefix);
-            if keeps_schema {
-                // Then only the progress shows that something is missing.
-                server.cli(&["HSET", &key, "schema", "1"]);
+            if restarts {
+                server.lose_everything();
+                server.start_again();
+            } else {
+                server.cli(&["FLUSHALL"]);
             }
-            let found = loop {
-                if let Ok(found) = state.operator_hold().await {
-                    break found;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            };
-            assert_eq!(found.as_deref(), Some("maintenance"), "{keeps_schema}");
-            assert_eq!(server.cli(&["HGET", &key, "operator_hold"]), "maintenance");
+            assert_eq!(hold_of(&other).await, None, "it has not heard of it");
+            assert_eq!(hold_of(&told).await.as_deref(), Some("maintenance"));
+            assert_eq!(hold_of(&other).await.as_deref(), Some("maintenance"));
         });
     }
+}
+
+/// What a dead connection carries is carried out late, or twice.
+#[test]
+fn an_old_word_of_an_operator_is_not_put_back() {
+    let server = RedisServer::shared();
+    let settings = in_redis(server);
+    let key = format!("{}{{s}}:stream", settings.key_prefix);
+    let (a, b) = (open(&settings), open(&settings));
+    run(async {
+        let (a, b) = (a.stream("s"), b.stream("s"));
+        let source = scripts::Script::Hold.source();
+        let late = |word: &str| server.cli(&["EVAL", source, "1", &key, word]);
+        let hold = a.set_operator_hold(Some("why"));
+        hold.await.expect("durable");
+        let word = server.cli(&["HGET", &key, "operator"]);
+        b.set_operator_hold(None).await.expect("durable");
+        assert_ne!(late(&word), word, "a newer one counts");
+        assert_eq!(hold_of(&a).await, None);
+        // Said with a clock that is behind, by one who has not heard of the newest word.
+        let ahead = late("9000000000000000000 h from the future");
+        assert_eq!(server.cli(&["HGET", &key, "operator"]), ahead);
+        a.set_operator_hold(None).await.expect("durable");
+        assert_eq!(hold_of(&b).await, None);
+        assert_eq!(hold_of(&a).await, None);
+    });
 }
 
 #[test]

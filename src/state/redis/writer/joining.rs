@@ -1,9 +1,6 @@
 //! What one stream's task looks for on a new connection, before anything else is asked or written there.
 
-use super::super::{
-    link::{Found, Link},
-    steps::{OPERATOR_HOLD, Step},
-};
+use super::super::{hold::Word, link::Link, scripts::Script, steps::Step};
 use super::Writer;
 use crate::state::StateError;
 
@@ -18,43 +15,32 @@ impl Writer {
             Some(link) => link,
             None => Link::open(&self.common.settings, &self.common.at).await?,
         };
-        let Found { server, is_new } = link.open_stream(&self.keys.stream()).await?;
-        self.may_lack_hold |= is_new;
+        let server = link.open_stream(&self.keys.stream()).await?;
         self.link = Some(link);
         match &self.server {
             None => server.warn(&self.common.at),
             Some(before) if before.is_same_run(&server) => {}
-            Some(_) => {
-                self.may_lack_hold = true;
-                self.look_for_losses().await?;
-            }
+            Some(_) => self.look_for_losses().await?,
         }
-        self.hold_again().await?;
+        self.tell_hold().await?;
         self.server = Some(server);
         Ok(())
     }
 
-    /// A server that has lost something must not end an operator's hold by that. A hold that an operator ended
-    /// meanwhile may come back so; that is the safe side.
-    async fn hold_again(&mut self) -> Result<(), StateError> {
-        if !self.may_lack_hold {
+    /// A server that has lost its data must not end an operator's hold by that. Whoever knows the newest word tells it;
+    /// where it is known, or a newer one is, nothing changes.
+    pub(super) async fn tell_hold(&mut self) -> Result<(), StateError> {
+        let Some(ours) = self.operator.clone().filter(|word| word.version > 0) else {
             return Ok(());
-        }
+        };
         let Some(link) = &mut self.link else {
             return Err(StateError::Stopped);
         };
-        if let Some(Some(reason)) = &self.operator_hold {
-            let mut read = redis::cmd("HGET");
-            read.arg(self.keys.stream()).arg(OPERATOR_HOLD);
-            let found = link.send(&[read]).await?;
-            if Step::text(found.first()).is_none() {
-                let mut set = redis::cmd("HSET");
-                set.arg(self.keys.stream()).arg(OPERATOR_HOLD).arg(reason);
-                link.send(&[set]).await?;
-                tracing::warn!(stream = %self.stream, at = %self.common.at, "the Redis has lost the operator's hold with its data: it is written again");
-            }
-        }
-        self.may_lack_hold = false;
+        let mut call = link.call(Script::Hold, &[&self.keys.stream()]);
+        call.arg(ours.spelled());
+        let stands = link.send(&[call]).await?;
+        let stands = Word::read(&Step::text(stands.first()).unwrap_or_default());
+        self.heard(stands);
         Ok(())
     }
 }
