@@ -44,18 +44,19 @@ use wire::Approach;
 /// One SET, from its turn in the lane to its final outcome. Every `?` is the partition leaving: nothing is settled then.
 async fn deliver(stream: &Stream, draft: &Draft, approach: Approach) -> Result<Final, LetGo> {
     let facts = stream.look_up(draft).await?;
-    let outcome = match draft.admit(&facts) {
-        Admission::Duplicate => Outcome::Duplicate,
-        Admission::AlreadyDecided => Outcome::AlreadyDecided,
-        Admission::Stale => Outcome::Stale,
-        Admission::Fresh { previous } => {
+    let outcome = match facts.map(|facts| draft.admit(&facts)) {
+        None => push::skipped(draft),
+        Some(Admission::Duplicate) => Outcome::Duplicate,
+        Some(Admission::AlreadyDecided) => Outcome::AlreadyDecided,
+        Some(Admission::Stale) => Outcome::Stale,
+        Some(Admission::Fresh { previous }) => {
             let token = stream.complete(draft, previous);
             stream.push_until_decided(draft, &token, approach).await?
         }
     };
     stream.write_dead_letter(&draft.source, &outcome).await?;
     stream
-        .announce(&draft.source, Some(&draft.claims), &outcome)
+        .announce(draft.id, &draft.source, Some(&draft.claims), &outcome)
         .await?;
     let Some(decision) = draft.decision(&outcome, &facts) else {
         return Ok(Final::unchanged(outcome));
@@ -81,6 +82,8 @@ async fn lay_aside(stream: &Stream, fault: &Fault) -> Result<Final, LetGo> {
         Err(Stop::LetGo) => return Err(LetGo),
     };
     stream.write_dead_letter(&fault.source, &outcome).await?;
-    stream.announce(&fault.source, None, &outcome).await?;
+    stream
+        .announce(fault.id, &fault.source, None, &outcome)
+        .await?;
     Ok(Final::unchanged(outcome))
 }

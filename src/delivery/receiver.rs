@@ -197,28 +197,40 @@ impl Receiver {
     /// One attempt: POSTs the compact JWS `set` and judges what comes back. Dropping the future aborts the
     /// request; the receiver may have got it nevertheless.
     pub async fn push(&self, set: Bytes) -> Answer {
-        let started = Instant::now();
-        let mut answer = self.push_once(set).await;
-        answer.elapsed = started.elapsed();
-        answer
+        let answer = self.push_if(set, || true).await;
+        // It always may, so there is an answer.
+        answer.unwrap_or_else(|| moment(MomentFault::TokenEndpoint))
     }
 
-    async fn push_once(&self, set: Bytes) -> Answer {
+    /// The same, if it still may leave when there is a credential for it: fetching one takes its time, before the
+    /// first request and after a 401. [`None`]: it may not, and nothing was sent, or nothing but what got the 401.
+    pub async fn push_if(&self, set: Bytes, may: impl Fn() -> bool) -> Option<Answer> {
+        let started = Instant::now();
+        let mut answer = self.push_once(set, may).await?;
+        answer.elapsed = started.elapsed();
+        Some(answer)
+    }
+
+    async fn push_once(&self, set: Bytes, may: impl Fn() -> bool) -> Option<Answer> {
         let client = Arc::clone(&self.client.load());
         let credential = match self.auth.credential(&client).await {
             Ok(credential) => credential,
-            Err(fault) => return unsent(fault),
+            Err(fault) => return Some(unsent(fault)),
         };
+        if !may() {
+            return None;
+        }
         let answer = self
             .attempt(&client, set.clone(), credential.as_ref())
             .await;
         let Some(stale) = credential.filter(|_| answer.status == Some(401)) else {
-            return answer;
+            return Some(answer);
         };
         match self.auth.renew(&stale, &client).await {
-            Ok(Some(fresh)) => self.attempt(&client, set, Some(&fresh)).await,
-            Ok(None) => answer,
-            Err(fault) => unsent(fault),
+            Ok(Some(_)) if !may() => None,
+            Ok(Some(fresh)) => Some(self.attempt(&client, set, Some(&fresh)).await),
+            Ok(None) => Some(answer),
+            Err(fault) => Some(unsent(fault)),
         }
     }
 

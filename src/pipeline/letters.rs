@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::journey::{LetGo, Outcome, Source};
 use super::outage::Outage;
+use super::skips::Stop;
 use super::stream::{FIRST_RETRY, MAX_RETRY, Stream, now_ms};
 use crate::config::Mode;
 use crate::kafka::dead_letter::{self, Cause};
@@ -35,7 +36,7 @@ impl Stream {
                     cause,
                 )
             };
-            self.write_until_acknowledged(source, &self.letter_outage, write)
+            self.write_until_acknowledged(source, &self.letter_outage, None, write)
                 .await?;
         }
         self.parts.metrics.dead_letters.inc(cause.reason);
@@ -53,9 +54,11 @@ impl Stream {
     }
 
     /// Step *announce*: one record in the outcome topic, if there is one, acknowledged. What becomes of a replay is always
-    /// told, also when it became no SET: somebody waits to hear it.
+    /// told, also when it became no SET: somebody waits to hear it. Unless that cannot be written, and an operator skips
+    /// it: then it settles untold, with the outcome that it has.
     pub(super) async fn announce(
         &self,
+        id: u64,
         source: &Source,
         claims: Option<&Claims>,
         outcome: &Outcome,
@@ -77,11 +80,12 @@ impl Stream {
                 headers: Vec::new(),
             })
         };
-        let outage = match &source.replay {
-            Some(_) => &self.replay_outage,
-            None => &self.letter_outage,
+        let (outage, skip) = match &source.replay {
+            Some(_) => (&self.replay_outage, Some(id)),
+            None => (&self.letter_outage, None),
         };
-        self.write_until_acknowledged(source, outage, write).await
+        self.write_until_acknowledged(source, outage, skip, write)
+            .await
     }
 
     fn announcement(&self, source: &Source, claims: Option<&Claims>, outcome: &Outcome) -> Value {
@@ -125,11 +129,13 @@ impl Stream {
         value
     }
 
-    /// A write that fails is tried again: what it would settle stays unsettled. Whether it holds the stream says `outage`.
+    /// A write that fails is tried again: what it would settle stays unsettled. Whether it holds the stream says `outage`;
+    /// `skip` is whom an operator may skip between two tries.
     async fn write_until_acknowledged<F: Future<Output = Result<(), WriteError>>>(
         &self,
         source: &Source,
         outage: &Outage,
+        skip: Option<u64>,
         write: impl Fn() -> F,
     ) -> Result<(), LetGo> {
         let mut wait = FIRST_RETRY;
@@ -137,7 +143,22 @@ impl Stream {
         while let Err(error) = source.lease.finish(write()).await? {
             self.parts.metrics.dead_letter_errors.inc();
             waiting = Some(outage.failed(self.id(), &self.passage, waiting, &error));
-            source.lease.sleep(wait).await?;
+            let sleep = source.lease.sleep(wait);
+            match skip {
+                None => sleep.await?,
+                Some(id) => match self.skips.unless(id, sleep).await {
+                    Ok(()) => {}
+                    Err(Stop::LetGo) => return Err(LetGo),
+                    Err(Stop::Skipped) => {
+                        tracing::warn!(
+                            stream = self.id(),
+                            origin = %source.record.origin,
+                            "skipped while its outcome could not be told: nobody hears of it"
+                        );
+                        return Ok(());
+                    }
+                },
+            }
             wait = (wait * 2).min(MAX_RETRY);
         }
         Ok(())

@@ -168,8 +168,10 @@ impl Stream {
                 }
                 let body = self.surely_signed(draft, token, way).await?;
                 // Again, because both took their time: what begins to be sent after a hold was imposed is a probe.
-                if self.passage.lets(*pass) {
-                    return Ok(Some(self.send(draft, body).await?));
+                if self.passage.lets(*pass)
+                    && let Some(answer) = self.send(draft, body, *pass).await?
+                {
+                    return Ok(Some(answer));
                 }
             }
             drop(permit);
@@ -201,19 +203,31 @@ impl Stream {
         }
     }
 
-    /// On the wire: what begins here is not cut off while there is time.
-    async fn send(&self, draft: &Draft, body: bytes::Bytes) -> Result<Answer, LetGo> {
+    /// On the wire: what begins here is not cut off while there is time. [`None`]: a credential had to be fetched first,
+    /// and meanwhile the stream was held or the partition is no longer surely ours.
+    async fn send(
+        &self,
+        draft: &Draft,
+        body: bytes::Bytes,
+        pass: Pass,
+    ) -> Result<Option<Answer>, LetGo> {
+        let lease = &draft.source.lease;
+        let may = || {
+            self.passage.lets(pass) && self.parts.membership.is_sure() && !lease.soft.is_cancelled()
+        };
         self.parts.metrics.in_flight.inc();
         // In a box of its own: thousands of journeys wait for a permit, and would each carry room for a request.
-        let push = Box::pin(self.parts.receiver.push(body));
-        let answer = draft.source.lease.finish(push).await;
+        let push = Box::pin(self.parts.receiver.push_if(body, may));
+        let answer = lease.finish(push).await;
         self.parts.metrics.in_flight.dec();
-        let answer = answer?;
+        let Some(answer) = answer? else {
+            return Ok(None);
+        };
         self.parts
             .pacer
             .learn(&answer.rate, answer.advice, answer.is_throttled());
         self.count(&answer);
-        Ok(answer)
+        Ok(Some(answer))
     }
 
     /// The signed bytes: those of the attempt before, unless their key is no longer published, or it was held since and
@@ -351,6 +365,11 @@ impl Drop for Stay<'_> {
     fn drop(&mut self) {
         self.stream.passage.leave(self.id);
     }
+}
+
+/// What an operator skipped before anything was tried.
+pub(super) fn skipped(draft: &Draft) -> Outcome {
+    LastAnswer::default().dead_letter(draft, SKIPPED, 0)
 }
 
 /// What the receiver said last, for the dead letter's headers.

@@ -29,7 +29,7 @@ use super::journey::{Draft, Lease, LetGo, Outcome, Source, SourcePartition};
 use super::operator::OperatorHold;
 use super::outage::{Outage, Waiting};
 use super::passage::{HeldSince, Passage};
-use super::skips::{SKIPPED, Skips};
+use super::skips::{SKIPPED, Skips, Stop};
 use super::valve::Act;
 use super::wire::Wire;
 
@@ -239,9 +239,24 @@ impl Stream {
         }
     }
 
-    /// Step *admit*, the question: while the state store is down the stream is held and asks again. Where live SETs go on
-    /// without it, a replay waits for it all the same, unless it is forced.
-    pub(super) async fn look_up(&self, draft: &Draft) -> Result<Facts, LetGo> {
+    /// Step *admit*, the question. [`None`]: an operator skips the replay that it is about. A live SET is not skipped
+    /// before it is known whether the receiver has it, and without the state its mark could not be left either; a replay
+    /// leaves none, and its dead letter may be replayed once more.
+    pub(super) async fn look_up(&self, draft: &Draft) -> Result<Option<Facts>, LetGo> {
+        let asked = self.ask_about_set(draft);
+        if draft.source.replay.is_none() {
+            return asked.await.map(Some);
+        }
+        match self.skips.unless(draft.id, asked).await {
+            Ok(facts) => Ok(Some(facts)),
+            Err(Stop::Skipped) => Ok(None),
+            Err(Stop::LetGo) => Err(LetGo),
+        }
+    }
+
+    /// While the state store is down the stream is held and asks again. Where live SETs go on without it, a replay waits
+    /// for it all the same, unless it is forced.
+    async fn ask_about_set(&self, draft: &Draft) -> Result<Facts, LetGo> {
         let lease = &draft.source.lease;
         if !lease.taken_over.is_cancelled() {
             lease.wait(lease.taken_over.cancelled()).await?;

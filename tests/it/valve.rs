@@ -5,3 +5,4 @@ mod holding;
 mod rewinding;
 mod shared;
 mod skipping;
+mod skipping_replays;

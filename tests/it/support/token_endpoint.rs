@@ -32,6 +32,13 @@ impl Asked {
 struct Book {
     asked: Vec<Asked>,
     refuse: bool,
+    /// Who asks waits until this is given up.
+    stalls: Option<tokio::sync::watch::Receiver<()>>,
+}
+
+/// As long as this lives, the endpoint answers nobody.
+pub(crate) struct Stall {
+    _end: tokio::sync::watch::Sender<()>,
 }
 
 /// A running token endpoint. The n-th request gets `token-n`. Dropping it closes the port.
@@ -68,6 +75,13 @@ impl TokenEndpoint {
         self.book.lock().unwrap().asked.clone()
     }
 
+    /// From now on nobody is answered.
+    pub(crate) fn stall(&self) -> Stall {
+        let (end, stalls) = tokio::sync::watch::channel(());
+        self.book.lock().unwrap().stalls = Some(stalls);
+        Stall { _end: end }
+    }
+
     /// From now on `invalid_client`, or tokens again.
     pub(crate) fn refuse(&self, refuse: bool) {
         self.book.lock().unwrap().refuse = refuse;
@@ -84,11 +98,17 @@ async fn answer(State(book): State<Arc<Mutex<Book>>>, request: Request) -> Respo
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 64 * 1024).await.expect("a form");
     let form = url::form_urlencoded::parse(&body).into_owned().collect();
-    let mut book = book.lock().unwrap();
-    book.asked.push(Asked {
-        headers: head.headers,
-        form,
-    });
+    let (headers, shared) = (head.headers, book);
+    let stalls = {
+        let mut book = shared.lock().unwrap();
+        book.asked.push(Asked { headers, form });
+        book.stalls.clone()
+    };
+    if let Some(mut stalls) = stalls {
+        // It changes never, and ends with the stall.
+        let _ = stalls.changed().await;
+    }
+    let book = shared.lock().unwrap();
     if book.refuse {
         let body = axum::Json(json!({"error": "invalid_client"}));
         return (StatusCode::UNAUTHORIZED, body).into_response();

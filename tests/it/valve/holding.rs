@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use setbridge::okta::simulator::Reply;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -13,6 +14,7 @@ use crate::support::numbered::{all_taken, assert_whole_and_in_order, member, reg
 use crate::support::one_stream::OneStream;
 use crate::support::operator::Operator;
 use crate::support::receipts::{answered, arrived};
+use crate::support::token_endpoint::TokenEndpoint;
 
 const USERS: usize = 5;
 const STREAM: [(&str, &str); 1] = [("stream", "okta")];
@@ -273,6 +275,39 @@ async fn enough_attempts_make_a_dead_letter_and_probes_are_none() {
         assert_eq!(header("setbridge-reason"), Some("max_attempts"));
         assert_eq!(header("setbridge-attempts"), Some("4"));
         one.all_committed(3).await;
+        bridge.drain().await;
+    }
+}
+
+/// A SET that fetches its token when the hold is told has not left, and does not.
+#[tokio::test]
+async fn what_fetches_its_token_when_it_is_held_is_not_sent() {
+    for broker in brokers() {
+        let mut one = OneStream::on(&broker, 1).await;
+        let operator = Operator::of(&mut one.configuration);
+        let tokens = TokenEndpoint::start().await;
+        let auth = json!({"oauth2": {
+            "token_url": tokens.url(), "client_id": "bridge", "client_secret": "hunter2",
+        }});
+        let one = one.set("streams.0.receiver.auth", auth);
+        let mut bridge = one.start().await;
+        let stall = tokens.stall();
+        one.produce(wave(3, 0..1)).await;
+        let asked = async {
+            while tokens.asked().is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(SOON, asked).await.expect("a token is asked for");
+        operator.does("hold", &bridge, &[]).await;
+        drop(stall);
+        let in_flight = "setbridge_requests_in_flight";
+        bridge.metric(in_flight, &STREAM, |n| n == 0.0).await;
+        waits(&bridge, 3.0).await;
+        assert_eq!(one.org.tally().requests, 0, "{}", one.name);
+        operator.does("resume", &bridge, &[]).await;
+        all_taken(&one.org, 3, || bridge.log_text()).await;
+        assert_eq!(tokens.asked().len(), 1, "{}", one.name);
         bridge.drain().await;
     }
 }

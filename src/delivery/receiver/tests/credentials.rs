@@ -95,6 +95,32 @@ async fn a_401_fetches_a_fresh_token_once_then_holds() {
     assert_eq!(peer.requests().len(), 2, "once more, no loop");
 }
 
+/// A token takes its time, and what asked for it may have been held meanwhile.
+#[tokio::test]
+async fn what_may_no_longer_leave_is_not_sent_with_the_token_that_it_fetched() {
+    let acts = vec![Act::Write(UNAUTHORIZED.into()), Act::Write(ACCEPTED.into())];
+    let (receiver, peer, tokens) = with_oauth(acts, vec![token(1), token(2)]).await;
+    let set = || Bytes::from_static(b"x");
+    let asked = std::cell::Cell::new(0);
+    let until = |last: u32| {
+        asked.set(0);
+        let asked = &asked;
+        move || {
+            asked.set(asked.get() + 1);
+            asked.get() <= last
+        }
+    };
+    assert_eq!(receiver.push_if(set(), until(0)).await, None);
+    assert_eq!((tokens.requests().len(), peer.requests().len()), (1, 0));
+    // The first request leaves and is refused; the one with a fresh token does not.
+    assert_eq!(receiver.push_if(set(), until(1)).await, None);
+    assert_eq!((tokens.requests().len(), peer.requests().len()), (2, 1));
+    let answer = receiver.push_if(set(), until(1)).await.expect("an answer");
+    assert_eq!(answer.verdict, Verdict::Accepted);
+    let sent = peer.requests();
+    assert_eq!(authorization(&sent[1]), Some("Bearer tok-2"));
+}
+
 #[tokio::test]
 async fn without_a_token_nothing_is_sent() {
     let refuse = Act::Write(b"HTTP/1.1 401 X\r\nContent-Length: 0\r\n\r\n".to_vec());
