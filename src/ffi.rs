@@ -101,6 +101,64 @@ pub(crate) fn commit<C: ClientContext>(
     }
 }
 
+/// What a consumer came upon in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Met {
+    /// A record at this offset.
+    Record(i64),
+    /// The end of the log, by the answer to one fetch: nothing that is committed lies between the record before and this
+    /// offset.
+    End(i64),
+    /// Something else.
+    Error(RDKafkaErrorCode),
+}
+
+/// Takes what a consumer has next, and says in which topic and partition. The safe wrapper tells the end of a log without
+/// its topic and offset, so it cannot be known which end that is. [`None`]: nothing within so long, or nothing about a
+/// partition. Only for a consumer that nobody else polls, and that commits nothing.
+pub(crate) fn meet<C: ClientContext>(
+    client: &Client<C>,
+    timeout: Duration,
+) -> Option<(String, i32, Met)> {
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let rk = client.native_ptr();
+    // SAFETY: `rk` lives as long as `client`. Queue, event and the description of its partition are checked for null and
+    // given back by their guards; the message belongs to the event, and its topic's name to the topic that the message
+    // keeps; what is read of them is copied before they go.
+    unsafe {
+        let queue = c::rd_kafka_queue_get_consumer(rk);
+        let queue = Owned::new(queue, c::rd_kafka_queue_destroy)?;
+        let event = c::rd_kafka_queue_poll(queue.object, millis);
+        let event = Owned::new(event, c::rd_kafka_event_destroy)?;
+        let message = c::rd_kafka_event_message_next(event.object);
+        if !message.is_null() && !(*message).rkt.is_null() {
+            let name = CStr::from_ptr(c::rd_kafka_topic_name((*message).rkt));
+            let met = match (*message).err {
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Met::Record((*message).offset),
+                code => Met::Error(code.into()),
+            };
+            return Some((
+                name.to_string_lossy().into_owned(),
+                (*message).partition,
+                met,
+            ));
+        }
+        let code = c::rd_kafka_event_error(event.object);
+        if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return None;
+        }
+        let place = c::rd_kafka_event_topic_partition(event.object);
+        let place = Owned::new(place, c::rd_kafka_topic_partition_destroy)?;
+        let place = &*place.object;
+        let met = match code {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => Met::End(place.offset),
+            code => Met::Error(code.into()),
+        };
+        let name = CStr::from_ptr(place.topic).to_string_lossy().into_owned();
+        Some((name, place.partition, met))
+    }
+}
+
 /// Whether this client's principal may do this with `topic` (KIP-430). [`None`]: the broker does not tell, for instance
 /// because it has no authorizer. Blocks for `timeout` at most.
 ///

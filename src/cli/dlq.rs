@@ -88,8 +88,8 @@ pub struct ShowArgs {
 /// Arguments of `dlq replay`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A dead letter is replayed once, whatever the filters were; one that fails again is a new dead letter. The bridge has to
-run in live mode, and sends only the SET (or detection) that the dead letter names. What is outdated by something newer
+A dead letter is replayed once, whatever the filters were; one that fails again is a new dead letter. While one command
+produces replays of a stream, another one is refused. The bridge has to run in live mode, and sends only the SET (or detection) that the dead letter names. What is outdated by something newer
 about the subject is `stale` and not sent.
 
 Exit codes: 0 all settled, none failed again · 65 some were dead-lettered again or cannot be replayed ·
@@ -198,7 +198,15 @@ impl At<'_> {
         names.map(|name| name.as_str().to_owned()).collect()
     }
 
-    /// The group that remembers what was replayed. Nobody joins it.
+    /// The same, whatever `--topic` says.
+    fn all_letter_topics(&self) -> Result<BTreeSet<String>, ReadError> {
+        let sources = kafka::source_topics(self.stream, &self.reader)?;
+        let name = |source: &String| self.stream.dead_letter.topic.name_for(source).ok();
+        let names = sources.iter().filter_map(name);
+        Ok(names.map(|name| name.as_str().to_owned()).collect())
+    }
+
+    /// The group that remembers what was replayed. Its only member is who replays.
     fn group(&self) -> String {
         format!("{}.dlq", self.stream.group_id)
     }

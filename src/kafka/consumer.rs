@@ -34,8 +34,6 @@ const BATCH: usize = 256;
 /// A full room is waited for without polling this long before the partitions are paused: pausing throws away what
 /// librdkafka has fetched ahead, so a stream that is merely busy should not do it.
 const BUSY: Duration = Duration::from_secs(1);
-/// A partition from which nothing came for so long has been read to its end, but for an outage.
-const QUIET: Duration = Duration::from_secs(5);
 /// A second fatal error within this time ends the process.
 const FATAL_AGAIN: Duration = Duration::from_secs(600);
 /// Longest wait for one answer of the broker between two polls. Below any sensible liveness threshold.
@@ -73,22 +71,6 @@ pub(super) struct Place {
     pub(super) next: i64,
     /// What the group has, or will have with the next commit; at first, where the reading started.
     pub(super) stored: i64,
-    /// Where the log ended when it was taken up.
-    pub(super) log_end: i64,
-    /// When its last record came; at first, when it was taken up.
-    pub(super) read_at: Instant,
-    /// The offset behind that record; at first, where the reading started.
-    pub(super) read_up_to: i64,
-}
-
-impl Place {
-    /// Whether everything is settled that was in the log when the partition was taken up. Where a log ends with what is no
-    /// record (the markers of a transaction), a silence tells it.
-    /// Only one since `reading_since` does: what is not asked for does not come.
-    pub(super) fn has_caught_up(&self, reading_since: Instant) -> bool {
-        let quiet = self.read_at.max(reading_since).elapsed() >= QUIET;
-        self.stored >= self.log_end || (quiet && self.stored == self.read_up_to)
-    }
 }
 
 enum End {
@@ -125,8 +107,6 @@ pub struct Poller {
     /// Somewhere the reading stopped outside of the log; when to look where.
     pub(super) reposition_at: Option<Instant>,
     pub(super) paused: bool,
-    /// Until then the room was full, or the partitions paused.
-    pub(super) reading_since: Instant,
     /// What operators want read again, until no rebalance is under way.
     pub(super) rewinds: Vec<(Seat, i64)>,
     /// The group was asked whether we are still a member, at this moment.
@@ -169,7 +149,6 @@ impl Poller {
             beginnings: Beginnings::default(),
             reposition_at: None,
             paused: false,
-            reading_since: Instant::now(),
             rewinds: Vec::new(),
             asked_group: None,
             times_asked: 0,
@@ -236,9 +215,6 @@ impl Poller {
             self.take_confirmed(consumer);
             // The broker was asked, perhaps in vain for a while.
             self.tick(consumer);
-            if self.paused || !self.room.has_space() {
-                self.reading_since = Instant::now();
-            }
             self.serve_sides(consumer);
             if !self.room.has_space() && !self.paused {
                 let since = *full_since.get_or_insert_with(Instant::now);
@@ -370,10 +346,6 @@ impl Poller {
             }
             wait = Duration::ZERO;
         }
-        if !self.room.has_space() {
-            // Others may have been waiting behind these.
-            self.reading_since = Instant::now();
-        }
         if !batch.is_empty() {
             // A desk that is gone has already told everybody to stop.
             let _ = self.lines.records.send(batch);
@@ -391,7 +363,6 @@ impl Poller {
             return None;
         }
         place.next = message.offset() + 1;
-        (place.read_at, place.read_up_to) = (Instant::now(), place.next);
         let record = record_of(message, Arc::clone(&place.topic));
         Some(Seated {
             seat: place.seat,
@@ -423,33 +394,5 @@ pub(super) fn record_of(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Recor
         value: message.payload().map(Bytes::copy_from_slice),
         headers: headers.unwrap_or_default(),
         timestamp_ms: message.timestamp().to_millis(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_silence_tells_nothing_while_nothing_is_read() {
-        let now = Instant::now();
-        let before = now.checked_sub(2 * QUIET).expect("a clock that goes");
-        // Read up to 7 of what ended at 9; retention has moved on to 9.
-        let mut place = Place {
-            seat: Seat(1),
-            topic: "detections".into(),
-            leaving: Leaving::No,
-            next: 9,
-            stored: 7,
-            log_end: 9,
-            read_at: before,
-            read_up_to: 7,
-        };
-        assert!(place.has_caught_up(before));
-        assert!(!place.has_caught_up(now), "paused until now");
-        place.stored = 6;
-        assert!(!place.has_caught_up(before), "not settled");
-        place.stored = 9;
-        assert!(place.has_caught_up(now), "settled to the end");
     }
 }

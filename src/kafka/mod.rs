@@ -21,6 +21,7 @@ pub mod room;
 mod settings;
 mod side;
 mod start;
+mod tail;
 pub(crate) mod token;
 pub mod topics;
 

@@ -6,30 +6,28 @@
 
 mod fault;
 mod listener;
+mod reading;
+mod turn;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::Message as _;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{KafkaClient, Trouble, code_of};
-use super::consumer::record_of;
+use super::client::KafkaClient;
 use crate::record::{Origin, Record};
 pub use fault::ReadError;
 use fault::failed;
 use listener::Listener;
+pub use turn::Turn;
 
 /// For one answer of the broker.
 const ASK: Duration = Duration::from_secs(10);
-/// So long nothing at all may come in while records are missing.
-const SILENCE: Duration = Duration::from_secs(20);
 /// So long librdkafka is listened to when something has failed.
 const HEAR: Duration = Duration::from_millis(200);
 
@@ -39,6 +37,8 @@ pub type Bounds = Range<i64>;
 /// Reads records by where they are.
 pub struct Reader {
     consumer: BaseConsumer<Listener>,
+    kafka: KafkaClient,
+    group: String,
 }
 
 impl std::fmt::Debug for Reader {
@@ -67,7 +67,11 @@ impl Reader {
         kafka
             .authenticate(consumer.client())
             .map_err(|source| failed("there is no OAUTHBEARER token", None, source))?;
-        Ok(Self { consumer })
+        Ok(Self {
+            consumer,
+            kafka: kafka.clone(),
+            group: group.to_owned(),
+        })
     }
 
     /// The partitions of a topic.
@@ -259,121 +263,6 @@ impl Reader {
         }
     }
 
-    /// Hands each record of these ranges of offsets to `take`, in the order of each partition, partitions in any order,
-    /// until `take` breaks. What lies outside of a log is left out; offsets without a record are no fault.
-    ///
-    /// # Errors
-    /// [`ReadError::Kafka`], also when nothing comes in for 20 s.
-    pub fn each(
-        &self,
-        topic: &str,
-        ranges: BTreeMap<i32, Range<i64>>,
-        mut take: impl FnMut(Record) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let mut ends = BTreeMap::new();
-        let mut list = TopicPartitionList::new();
-        for (partition, wanted) in ranges {
-            let there = self.bounds(topic, partition)?;
-            let range = wanted.start.max(there.start)..wanted.end.min(there.end);
-            if range.is_empty() {
-                continue;
-            }
-            ends.insert(partition, range.end);
-            list.add_partition_offset(topic, partition, Offset::Offset(range.start))
-                .map_err(|source| self.failed("the offset is none".to_owned(), source))?;
-        }
-        let doing = || format!("topic {topic} cannot be read");
-        self.consumer
-            .assign(&list)
-            .map_err(|source| self.failed(doing(), source))?;
-        let read = self.read(topic, ends, &mut take);
-        // An assignment that is empty cannot be refused.
-        let _ = self.consumer.assign(&TopicPartitionList::new());
-        read
-    }
-
-    /// Polls until every partition is at its end.
-    fn read(
-        &self,
-        topic: &str,
-        mut ends: BTreeMap<i32, i64>,
-        take: &mut dyn FnMut(Record) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let name: Arc<str> = Arc::from(topic);
-        let mut heard = Instant::now();
-        while !ends.is_empty() {
-            match self.consumer.poll(Duration::from_millis(100)) {
-                None if heard.elapsed() < SILENCE => {}
-                None => {
-                    let silence = KafkaError::MessageConsumption(Code::OperationTimedOut);
-                    return Err(self.failed(format!("topic {topic} cannot be read"), silence));
-                }
-                Some(Ok(message)) => {
-                    heard = Instant::now();
-                    let (partition, offset) = (message.partition(), message.offset());
-                    let Some(end) = ends.get(&partition).copied() else {
-                        continue;
-                    };
-                    if offset < end && take(record_of(&message, Arc::clone(&name))).is_break() {
-                        return Ok(());
-                    }
-                    if offset.saturating_add(1) >= end {
-                        ends.remove(&partition);
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    heard = Instant::now();
-                    ends.remove(&partition);
-                }
-                Some(Err(error)) => match code_of(&error) {
-                    // We want nothing of the group. A broker that is gone for a moment comes back, or we fall silent.
-                    Some(Code::GroupAuthorizationFailed) => {}
-                    Some(code) if Trouble::of(code) == Trouble::Unreachable => {}
-                    _ => return Err(self.failed(format!("topic {topic} cannot be read"), error)),
-                },
-            }
-        }
-        Ok(())
-    }
-
-    /// Follows partitions of any topics from these offsets on. `take` gets each record, and [`None`] whenever nothing came
-    /// for 100 ms, until it breaks. A broker that is gone for a while is waited for.
-    ///
-    /// # Errors
-    /// [`ReadError::Kafka`], when it is nothing of the moment.
-    pub fn follow(
-        &self,
-        from: &BTreeMap<(String, i32), i64>,
-        mut take: impl FnMut(Option<Record>) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let doing = || "the topics cannot be followed".to_owned();
-        let mut list = TopicPartitionList::new();
-        for ((topic, partition), offset) in from {
-            list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
-                .map_err(|source| self.failed(doing(), source))?;
-        }
-        self.consumer
-            .assign(&list)
-            .map_err(|source| self.failed(doing(), source))?;
-        let followed = loop {
-            let record = match self.consumer.poll(Duration::from_millis(100)) {
-                None | Some(Err(KafkaError::PartitionEOF(_))) => None,
-                Some(Ok(message)) => Some(record_of(&message, Arc::from(message.topic()))),
-                Some(Err(error)) => match code_of(&error) {
-                    Some(Code::GroupAuthorizationFailed) => None,
-                    Some(code) if Trouble::of(code) == Trouble::Unreachable => None,
-                    _ => break Err(self.failed(doing(), error)),
-                },
-            };
-            if take(record).is_break() {
-                break Ok(());
-            }
-        };
-        // An assignment that is empty cannot be refused.
-        let _ = self.consumer.assign(&TopicPartitionList::new());
-        followed
-    }
-
     fn failed(&self, doing: String, source: KafkaError) -> ReadError {
         // What librdkafka said is told by polls only, and a question polls nothing. Nobody wants records any more.
         // Errors end a poll, log lines do not.
@@ -383,25 +272,4 @@ impl Reader {
         }
         failed(&doing, self.consumer.context().said(), source)
     }
-}
-
-/// Commits these offsets for a group that nobody joins: what a command remembers from one run to the next. Blocks.
-///
-/// # Errors
-/// [`ReadError::Kafka`].
-pub fn remember(
-    kafka: &KafkaClient,
-    group: &str,
-    offsets: &BTreeMap<(String, i32), i64>,
-) -> Result<(), ReadError> {
-    let Reader { consumer } = Reader::new(kafka, group)?;
-    let doing = || format!("offsets of group {group} cannot be committed");
-    let mut list = TopicPartitionList::new();
-    for ((topic, partition), offset) in offsets {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
-            .map_err(|source| failed(&doing(), None, source))?;
-    }
-    consumer
-        .commit(&list, CommitMode::Sync)
-        .map_err(|source| failed(&doing(), None, source))
 }

@@ -76,9 +76,6 @@ impl Poller {
                     leaving: Leaving::No,
                     next: start.offset,
                     stored: start.offset,
-                    log_end: start.log_end,
-                    read_at: Instant::now(),
-                    read_up_to: start.offset,
                 },
             );
             froms.push((topic.as_str(), *partition, start.offset));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -216,7 +216,7 @@ impl Poller {
         let mut begin = TopicPartitionList::new();
         let result = begin
             .add_partition_offset(&topic, partition, Offset::Offset(from))
-            .and_then(|()| consumer.commit(&begin, CommitMode::Async));
+            .and_then(|()| ffi::commit(consumer.client(), &begin));
         if let Err(error) = result {
             tracing::warn!(%error, topic, partition, "where reading of the changed log begins was not committed");
         }

@@ -1,6 +1,6 @@
 //! An operator wants records read once more: their partition gets a new seat at the wanted offset.
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -8,6 +8,7 @@ use super::consumer::{ASK, Leaving, Poller};
 use super::context::Context;
 use super::events::{Notice, Seat};
 use super::start::Start;
+use crate::ffi;
 
 impl Poller {
     /// Carries out what was ordered.
@@ -67,7 +68,7 @@ fn commit(
 ) -> KafkaResult<bool> {
     let mut begin = TopicPartitionList::new();
     begin.add_partition_offset(topic, partition, Offset::Offset(from))?;
-    consumer.commit(&begin, CommitMode::Async)?;
+    ffi::commit(consumer.client(), &begin)?;
     let mut ask = TopicPartitionList::new();
     ask.add_partition(topic, partition);
     let shown = consumer.committed_offsets(ask, ASK)?;

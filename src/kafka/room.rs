@@ -28,6 +28,7 @@ pub struct Room {
     uncommitted: AtomicUsize,
     /// One record at a time may come in beyond the limits: nothing else can show that the mapping is good again.
     probing: AtomicBool,
+    held: AtomicBool,
     poller_waits: AtomicBool,
     poller: Mutex<Option<Thread>>,
 }
@@ -44,6 +45,7 @@ impl Room {
             texts: AtomicUsize::new(0),
             uncommitted: AtomicUsize::new(0),
             probing: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             poller_waits: AtomicBool::new(false),
             poller: Mutex::new(None),
         }
@@ -116,10 +118,17 @@ impl Room {
         self.is_below(1, 1) || self.wants_a_probe()
     }
 
-    /// The same for a replay: it shows nothing about the mapping.
+    /// The same for a replay. It shows nothing about the mapping, and the last quarter is for live records: partitions that
+    /// are paused are resumed at three quarters, and replays must not keep the room above that. None comes in while the
+    /// stream is held: it would stand in its lane before live records that come meanwhile.
     #[must_use]
     pub fn has_space_for_a_replay(&self) -> bool {
-        self.is_below(1, 1)
+        !self.held.load(Ordering::Relaxed) && self.is_below(3, 4)
+    }
+
+    /// Whether the stream is held.
+    pub fn set_held(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
     }
 
     /// Whether one record at a time may come in beyond the limits.
@@ -216,6 +225,14 @@ mod tests {
         assert!(!by_sets.has_space_for_a_set());
         by_sets.leave(8, 1, 1);
         assert!(by_sets.has_space() && !by_sets.has_ample_space());
+        assert!(
+            !by_sets.has_space_for_a_replay(),
+            "live records are not resumed yet"
+        );
+        by_sets.leave(0, 2, 0);
+        assert!(by_sets.has_ample_space() && by_sets.has_space_for_a_replay());
+        by_sets.set_held(true);
+        assert!(by_sets.has_ample_space() && !by_sets.has_space_for_a_replay());
 
         let by_bytes = room();
         by_bytes.enter(1000);

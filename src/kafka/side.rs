@@ -16,19 +16,23 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::types::RDKafkaErrorCode as Code;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, TopicPartitionList};
 
-use super::client::code_of;
+use super::client::{KafkaClient, code_of};
 use super::consumer::{Closing, Leaving, Poller, record_of};
 use super::context::{Context, Said};
 use super::events::{Notice, Seat, Seated};
-use super::room::Room;
 use super::settings::ConsumerSettings;
+use super::tail::Tail;
 use crate::delivery::pacing::{Pacing, PacingSettings};
-use crate::ffi::{self, TopicId};
+use crate::ffi::TopicId;
 
+mod commits;
 mod finding;
+mod handing;
 mod leaving;
+
+use handing::{Source, Waiting};
 
 /// Replays that are read and wait for their turn at most; by bytes at most [`WAITING_BYTES`] and one record.
 const WAITING: usize = 32;
@@ -36,10 +40,6 @@ const WAITING: usize = 32;
 const WAITING_BYTES: usize = 1 << 20;
 /// Replays at work at most, counted from the oldest that is not settled: they must not take the room of live records.
 const AHEAD: i64 = 500;
-/// Time between two commits.
-const COMMIT: Duration = Duration::from_secs(1);
-/// A commit without an answer is made again after so long.
-const COMMIT_AGAIN: Duration = Duration::from_secs(5);
 /// What is committed is committed once more after so long: Kafka forgets a group without commits
 /// (`offsets.retention.minutes`), and that of a zombie may have come last.
 const KEEP: Duration = Duration::from_secs(600);
@@ -85,6 +85,7 @@ impl fmt::Debug for SideSettings {
 struct SidePlace {
     seat: Seat,
     topic: Arc<str>,
+    source: Source,
     leaving: Leaving,
     /// Where the reading started.
     start: i64,
@@ -101,26 +102,10 @@ struct SidePlace {
     asked: Option<(i64, Instant)>,
 }
 
-impl SidePlace {
-    /// The group has not got what the desk ordered.
-    fn is_due(&self) -> bool {
-        self.ordered && self.committed != Some(self.settled)
-    }
-
-    /// Offsets that the desk got past the last acknowledged commit.
-    fn uncommitted(&self) -> i64 {
-        self.handed - self.committed.unwrap_or(self.start).max(self.start)
-    }
-
-    fn is_asked(&self) -> bool {
-        self.asked
-            .is_some_and(|(at, since)| at == self.settled && since.elapsed() < COMMIT_AGAIN)
-    }
-}
-
 /// The side topics of one stream.
 pub(super) struct Side {
     settings: SideSettings,
+    client: KafkaClient,
     config: ClientConfig,
     token_file: Option<std::path::PathBuf>,
     /// Made when the first side topic is found.
@@ -131,7 +116,11 @@ pub(super) struct Side {
     ids: HashMap<String, TopicId>,
     pace: Pacing,
     /// Read, and not handed over: the pace, or the room, does not let them.
-    waiting: VecDeque<Seated>,
+    waiting: VecDeque<Waiting>,
+    /// When to ask where the logs of the source topics end.
+    ends_at: Instant,
+    /// Looks what is left of them.
+    tail: Option<Tail>,
     paused: bool,
     look_at: Instant,
     /// A position is outside of its log.
@@ -159,6 +148,7 @@ impl Side {
             burst: burst as u32,
         };
         Self {
+            client: of.client.clone(),
             config: of.side_config(&settings.group),
             token_file: of.client.token_file(),
             reader: None,
@@ -166,6 +156,8 @@ impl Side {
             ids: HashMap::new(),
             pace: Pacing::new(pace, now),
             waiting: VecDeque::new(),
+            ends_at: now,
+            tail: None,
             paused: false,
             look_at: now,
             outside: false,
@@ -203,7 +195,11 @@ impl Side {
 
     fn read(&mut self) -> KafkaResult<()> {
         for _ in 0..STEPS {
-            let bytes: usize = self.waiting.iter().map(|one| one.record.size()).sum();
+            let bytes: usize = self
+                .waiting
+                .iter()
+                .map(|one| one.seated.record.size())
+                .sum();
             let full = self.waiting.len() >= WAITING || bytes >= WAITING_BYTES;
             if full != self.paused && (full || self.waiting.is_empty()) {
                 self.pause(full);
@@ -213,7 +209,7 @@ impl Side {
                 None => break,
                 Some(Ok(message)) => {
                     let seated = take(&mut self.places, &message);
-                    self.waiting.extend(seated);
+                    self.waiting.extend(seated.map(Waiting::new));
                 }
                 Some(Err(error)) => {
                     if reader.0.client().fatal_error().is_some() {
@@ -240,50 +236,6 @@ impl Side {
             }
             _ => tracing::debug!(%error, "Kafka, reading side topics"),
         }
-    }
-
-    /// What the desk may have now: as many as pace and room let through.
-    pub(super) fn hand_over(&mut self, room: &Room) -> Vec<Seated> {
-        let mut batch = Vec::new();
-        while !self.waiting.is_empty()
-            && room.has_space_for_a_replay()
-            && self.ahead() < AHEAD
-            && !self.waits_for_commits(room.limits().max_uncommitted)
-            && self.pace.take(Instant::now()).is_ok()
-        {
-            let Some(seated) = self.waiting.pop_front() else {
-                break;
-            };
-            let origin = &seated.record.origin;
-            let (topic, partition) = (Arc::clone(&origin.topic), origin.partition);
-            if let Some(place) = self.get_mut(&topic, partition) {
-                place.handed = seated.record.origin.offset + 1;
-            }
-            room.enter(seated.record.size());
-            batch.push(seated);
-        }
-        batch
-    }
-
-    /// Offsets between what the desk got and what is settled. Gaps count too: they are rare, and only make it wary.
-    fn ahead(&self) -> i64 {
-        self.all().map(|(_, _, p)| p.handed - p.settled).sum()
-    }
-
-    /// Replays past the last commit take a quarter of the room for such at most: a group that may not commit must not stop
-    /// the live records.
-    fn waits_for_commits(&mut self, max_uncommitted: usize) -> bool {
-        let limit = i64::try_from(max_uncommitted / 4).unwrap_or(i64::MAX);
-        let uncommitted: i64 = self.all().map(|(_, _, p)| p.uncommitted()).sum();
-        let waits = uncommitted >= limit.max(1);
-        if waits && self.told.insert(UNCOMMITTED.to_owned()) {
-            tracing::warn!(
-                uncommitted,
-                group = self.settings.group,
-                "{UNCOMMITTED}; live records go on. This principal needs Read on the group and on the side topics"
-            );
-        }
-        waits
     }
 
     fn pause(&mut self, pause: bool) {
@@ -338,48 +290,6 @@ impl Side {
         }
         Ok(notices)
     }
-
-    /// The desk has settled so much.
-    pub(super) fn store(&mut self, next_of: &HashMap<Seat, i64>) {
-        for place in self.all_mut() {
-            if let Some(next) = next_of.get(&place.seat) {
-                (place.settled, place.ordered) = (*next, true);
-            }
-        }
-    }
-
-    /// Commits what was ordered since the last time, and now and then what was committed before.
-    fn commit(&mut self) {
-        let now = Instant::now();
-        self.commit_at = now + COMMIT;
-        let keep = self.keep_at <= now;
-        if keep {
-            self.keep_at = now + KEEP;
-        }
-        let mut list = TopicPartitionList::new();
-        for (topic, of) in &mut self.places {
-            for (partition, place) in of.iter_mut() {
-                let is_due = place.is_due() && !place.is_asked();
-                let is_kept = keep && place.committed.is_some();
-                if !is_due && !is_kept {
-                    continue;
-                }
-                let at = Offset::Offset(place.settled);
-                match list.add_partition_offset(topic, *partition, at) {
-                    Ok(()) => place.asked = Some((place.settled, now)),
-                    Err(error) => {
-                        tracing::error!(%error, topic, partition, "no valid offset to commit")
-                    }
-                }
-            }
-        }
-        let Some(reader) = self.reader.as_ref().filter(|_| list.count() > 0) else {
-            return;
-        };
-        if let Err(error) = ffi::commit(reader.0.client(), &list) {
-            tracing::warn!(%error, "how far side topics are settled was not committed; trying again");
-        }
-    }
 }
 
 /// A record of a partition that is ours and stays ours; others are read again by their next owner.
@@ -408,10 +318,14 @@ impl Poller {
         let Some(side) = &mut self.side else { return };
         match side.turn(sure) {
             Ok(notices) => {
-                let batch = side.hand_over(&self.room);
-                if !batch.is_empty() {
-                    // A desk that is gone has already told everybody to stop.
-                    let _ = self.lines.records.send(batch);
+                // While live records are paused, those that come in meanwhile would be overtaken.
+                if !self.paused {
+                    side.let_live_ones_first(consumer, &self.places);
+                    let batch = side.hand_over(&self.room, &self.places);
+                    if !batch.is_empty() {
+                        // A desk that is gone has already told everybody to stop.
+                        let _ = self.lines.records.send(batch);
+                    }
                 }
                 notices.into_iter().for_each(|notice| self.tell(notice));
             }

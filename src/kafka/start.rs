@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::consumer::ASK;
 use super::context::Context;
+use crate::ffi;
 
 /// So long another member is waited for that is to begin on a topic.
 const OTHERS: Duration = Duration::from_secs(10);
@@ -187,7 +188,7 @@ impl Beginnings {
             list.add_partition_offset(topic, *number, Offset::Offset(*offset))?;
         }
         // The broker takes requests of one connection in turn, so whoever asks next is told of this.
-        consumer.commit(&list, CommitMode::Async)?;
+        ffi::commit(consumer.client(), &list)?;
         let now = committed(consumer, topic, &all)?;
         if !self.missing(topic, numbers, &now).is_empty() {
             self.unseen += 1;

@@ -25,6 +25,7 @@ use crate::lanes::{Lanes, Ticket};
 
 use super::intake::Intake;
 use super::journey::{Draft, Final, Lease, LetGo, Outcome};
+use super::passage::Pass;
 use super::seats::Places;
 use super::status::StreamStatus;
 use super::stream::Stream;
@@ -331,6 +332,8 @@ impl Desk {
     fn tick(&mut self) -> Result<(), Broken> {
         self.stream.hear_operators();
         self.stream.passage.tick();
+        let held = !self.stream.passage.lets(Pass::Free);
+        self.stream.parts.room.set_held(held);
         self.intake.tick();
         self.store();
         let now = Instant::now();

@@ -39,6 +39,7 @@ mod reader;
 mod receiver_errors;
 mod redis_faults;
 mod replay_members;
+mod replay_order;
 mod replays;
 mod resets;
 mod retries;

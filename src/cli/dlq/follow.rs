@@ -1,7 +1,7 @@
 //! Follows what the bridge makes of replays: outcome records, and how far it has settled the side topics.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
@@ -55,6 +55,8 @@ pub(super) fn follow(
         by_place: HashMap::new(),
         open: 0,
         lines,
+        committed: BTreeSet::new(),
+        heard: from.clone(),
     };
     following.begin();
     let mut look_at = Instant::now() + LOOK;
@@ -79,6 +81,7 @@ pub(super) fn follow(
         }
         ControlFlow::Continue(())
     })?;
+    following.hear_the_rest(reader)?;
     fault.map_or(Ok(()), Err)
 }
 
@@ -86,8 +89,13 @@ struct Following<'a> {
     stream: &'a str,
     /// Index of the line by the place of its dead letter.
     by_place: HashMap<String, usize>,
+    /// Neither settled, nor known to be committed.
     open: usize,
     lines: &'a mut [Line],
+    /// Lines that the bridge has committed, and of which more may have been told than was heard.
+    committed: BTreeSet<usize>,
+    /// Where the hearing stands.
+    heard: BTreeMap<(String, i32), i64>,
 }
 
 impl Following<'_> {
@@ -102,6 +110,9 @@ impl Following<'_> {
 
     /// An outcome record. One that names a SET's dead letter is all there will be about it.
     fn heard(&mut self, record: &Record) {
+        let origin = &record.origin;
+        let place = (origin.topic.to_string(), origin.partition);
+        self.heard.insert(place, origin.offset.saturating_add(1));
         let value = record.value.as_deref().unwrap_or_default();
         let Ok(announced) = serde_json::from_slice::<Announced>(value) else {
             return;
@@ -121,11 +132,13 @@ impl Following<'_> {
         });
         if line.jti.is_some() && !line.settled {
             line.settled = true;
-            self.open -= 1;
+            if index.is_some_and(|index| !self.committed.remove(&index)) {
+                self.open -= 1;
+            }
         }
     }
 
-    /// What the bridge has committed is settled, and its outcomes are in the topic.
+    /// What the bridge has committed is settled, and all its outcomes are in the topic, heard or not.
     fn look(&mut self, commits: &Reader) -> Result<(), ReadError> {
         let mut waiting: BTreeMap<String, Vec<i32>> = BTreeMap::new();
         for (topic, partition, _) in self
@@ -141,14 +154,41 @@ impl Following<'_> {
         }
         for (topic, partitions) in waiting {
             let committed = commits.committed(&topic, &partitions)?;
-            for line in self.lines.iter_mut().filter(|line| line.is_open()) {
-                let is_settled = line.replay.as_ref().is_some_and(|(of, partition, offset)| {
+            for (index, line) in self.lines.iter().enumerate().filter(|(_, l)| l.is_open()) {
+                let is_committed = line.replay.as_ref().is_some_and(|(of, partition, offset)| {
                     *of == topic && committed.get(partition).is_some_and(|next| next > offset)
                 });
-                // Its outcome comes before the commit: it has been heard, or will be with the next records.
-                if is_settled && !line.outcomes.is_empty() {
-                    line.settled = true;
+                if is_committed && self.committed.insert(index) {
                     self.open -= 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A letter without a jti may have made several SETs, so its first outcome need not be the last. All of them were
+    /// acknowledged before the commit that was seen: they are before the ends of the logs now.
+    fn hear_the_rest(&mut self, reader: &Reader) -> Result<(), ReadError> {
+        if self.committed.is_empty() {
+            return Ok(());
+        }
+        let mut ranges: BTreeMap<String, BTreeMap<i32, Range<i64>>> = BTreeMap::new();
+        for ((topic, partition), next) in &self.heard {
+            let end = reader.bounds(topic, *partition)?.end;
+            let of = ranges.entry(topic.clone()).or_default();
+            of.insert(*partition, *next..end);
+        }
+        for (topic, ranges) in ranges {
+            reader.each(&topic, ranges, |record| {
+                self.heard(&record);
+                ControlFlow::Continue(())
+            })?;
+        }
+        for index in std::mem::take(&mut self.committed) {
+            if let Some(line) = self.lines.get_mut(index) {
+                line.settled = true;
+                if line.outcomes.is_empty() {
+                    line.outcomes.push(Told::nothing());
                 }
             }
         }

@@ -20,6 +20,18 @@ pub(super) struct Told {
     pub(super) jti: Option<String>,
 }
 
+impl Told {
+    /// It is settled, and no outcome was told: an operator skipped it while that could not be written, or the topic for
+    /// outcomes was emptied.
+    pub(super) fn nothing() -> Self {
+        Self {
+            outcome: "not_told".to_owned(),
+            reason: None,
+            jti: None,
+        }
+    }
+}
+
 /// A dead letter that was chosen.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Line {
@@ -92,7 +104,8 @@ impl Report {
 
     /// `followed`: what is not settled yet has had its time.
     pub(super) fn exit(&self, followed: bool) -> Exit {
-        let again = self.outcomes.get("dead_lettered").copied().unwrap_or(0);
+        let bad = ["dead_lettered", "not_told"];
+        let again: usize = bad.iter().filter_map(|bad| self.outcomes.get(*bad)).sum();
         match again + self.skipped {
             _ if followed && self.not_yet_settled > 0 => Exit::Unavailable,
             0 => Exit::Done,
@@ -111,6 +124,7 @@ impl Report {
             let name = match outcome.as_str() {
                 "dead_lettered" => "  dead-lettered again".to_owned(),
                 "stale" => "  stale: something newer was accepted, not sent".to_owned(),
+                "not_told" => "  settled, but the outcome was not told".to_owned(),
                 "duplicate" => "  duplicate: the receiver has it already, not sent".to_owned(),
                 other => format!("  {}", short(other, 40)),
             };
@@ -205,6 +219,7 @@ mod tests {
         assert_eq!(exit(vec![]), Exit::Done);
         assert_eq!(exit(vec![delivered(), stale()]), Exit::Done);
         assert_eq!(exit(vec![delivered(), again()]), Exit::Data);
+        assert_eq!(exit(vec![line(Some("not_told"), true)]), Exit::Data);
         assert_eq!(exit(vec![again(), line(None, false)]), Exit::Unavailable);
         let unfollowed = Report::of(vec![line(None, false)], 0);
         assert_eq!(unfollowed.exit(false), Exit::Done, "nobody waited");

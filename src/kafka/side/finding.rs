@@ -9,7 +9,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{Side, SideNames, SidePlace};
+use super::{Side, SideNames, SidePlace, Source};
 use crate::ffi::{self, Doing, TopicId};
 use crate::kafka::consumer::{Closing, Leaving, Poller};
 use crate::kafka::context::Context;
@@ -18,8 +18,6 @@ use crate::kafka::start;
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(15);
-/// The same while a source partition has not caught up.
-const SOON: Duration = Duration::from_secs(1);
 /// Longest wait for one answer: nobody polls meanwhile, and nothing is lost by asking again.
 const ASK: Duration = Duration::from_secs(2);
 
@@ -97,19 +95,12 @@ impl Poller {
         };
         let there = side.places.get(&found.names.side);
         let ours = self.places.get(&*found.source).into_iter().flatten();
-        let wanted = ours.filter(|(n, place)| {
+        let missing = ours.filter(|(n, place)| {
             let in_topic = usize::try_from(**n).is_ok_and(|n| n < found.partitions);
             let is_read = there.is_some_and(|of| of.contains_key(*n));
             place.leaving == Leaving::No && in_topic && !is_read
         });
-        // What was accepted before a crash and not noted comes again first: only then is known what is stale.
-        let since = self.reading_since;
-        let (ready, behind): (Vec<_>, Vec<_>) =
-            wanted.partition(|(_, place)| place.has_caught_up(since));
-        if !behind.is_empty() {
-            side.look_at = Instant::now() + SOON;
-        }
-        let missing: Vec<i32> = ready.into_iter().map(|(n, _)| *n).collect();
+        let missing: Vec<i32> = missing.map(|(n, _)| *n).collect();
         if missing.is_empty() || !side.is_ready(consumer, &found.names)? {
             return Ok(false);
         }
@@ -144,7 +135,7 @@ impl Poller {
         }
         // The desk knows the seats before the first record can arrive.
         let _ = self.lines.notices.send(Notice::Assigned(seats.clone()));
-        let read = side.read_from(&topic, &seats);
+        let read = side.read_from(&found.source, &topic, &seats);
         if read.is_err() {
             // What is not read must not look as if it were: it is taken up again.
             self.lose_sides(seats.iter().map(|seat| seat.seat).collect());
@@ -306,13 +297,19 @@ impl Side {
         partitions.iter().map(start).collect()
     }
 
-    fn read_from(&mut self, topic: &Arc<str>, seats: &[NewSeat]) -> KafkaResult<()> {
+    fn read_from(
+        &mut self,
+        source: &Arc<str>,
+        topic: &Arc<str>,
+        seats: &[NewSeat],
+    ) -> KafkaResult<()> {
         let mut list = TopicPartitionList::new();
         for seat in seats {
             list.add_partition_offset(topic, seat.partition, Offset::Offset(seat.start))?;
             let place = SidePlace {
                 seat: seat.seat,
                 topic: Arc::clone(topic),
+                source: Source::new(Arc::clone(source)),
                 leaving: Leaving::No,
                 start: seat.start,
                 next: seat.start,
@@ -376,7 +373,7 @@ mod tests {
         };
         // No offset is below 0: the second one fails when the first was noted.
         let seats = [seat(1, 0, 0), seat(2, 1, -9)];
-        side.read_from(&Arc::from("side"), &seats)
+        side.read_from(&Arc::from("detections"), &Arc::from("side"), &seats)
             .expect_err("no valid offset");
         side.forget(&[Seat(1), Seat(2)]);
         assert!(side.topics().is_empty());

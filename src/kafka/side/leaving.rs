@@ -31,7 +31,7 @@ impl Side {
                 list.add_partition(&names.side, *partition);
             }
         }
-        self.waiting.retain(|one| !seats.contains(&one.seat));
+        self.waiting.retain(|one| !seats.contains(&one.seated.seat));
         if let Some(reader) = &self.reader
             && !seats.is_empty()
         {
@@ -79,7 +79,7 @@ impl Side {
         self.ids.clear();
         self.waiting.clear();
         (self.paused, self.go_at) = (false, None);
-        self.reader = None;
+        (self.reader, self.tail) = (None, None);
         seats
     }
 
@@ -97,7 +97,7 @@ impl Side {
         }
         self.places
             .retain(|_, of: &mut BTreeMap<_, _>| !of.is_empty());
-        self.waiting.retain(|one| !seats.contains(&one.seat));
+        self.waiting.retain(|one| !seats.contains(&one.seated.seat));
         if let Some(reader) = &self.reader
             && list.count() > 0
             && let Err(error) = reader.0.incremental_unassign(&list)
