@@ -2,67 +2,12 @@
 
 use std::time::Duration;
 
-use setbridge::okta::simulator::{Reply, Simulator};
+use setbridge::okta::simulator::Reply;
 
-use crate::support::bridge::Bridge;
 use crate::support::broker::{Broker, apache, brokers};
-use crate::support::configuration::{Configuration, receiver, record, user};
-use crate::support::fresh;
-use crate::support::numbered::{
-    all_taken, assert_whole_and_in_order, member, numbered, register, wave,
-};
-use crate::support::wire::Wire;
-
-struct Group {
-    wire: Wire,
-    topic: String,
-    org: Simulator,
-    common: Configuration,
-}
-
-impl Group {
-    async fn new(broker: &Broker, partitions: i32) -> Group {
-        let topic = fresh("detections");
-        broker.create_topic(&topic, partitions).await;
-        // On the mock cluster nobody can create it later.
-        let dead_letters = format!("{topic}.okta.dlq");
-        broker.create_topic(&dead_letters, partitions).await;
-        let org = receiver().await;
-        let common = Configuration::new(broker.wire()).stream("okta", &topic, &org);
-        register(&org, &common, &["a", "b", "c"]);
-        Group {
-            wire: broker.wire().clone(),
-            topic,
-            org,
-            common,
-        }
-    }
-
-    async fn start(&self, kid: &str) -> Bridge {
-        Bridge::start(&member(&self.common, kid)).await
-    }
-
-    async fn assigned(&self, bridge: &Bridge, partitions: f64) {
-        bridge
-            .metric(
-                "setbridge_partitions_assigned",
-                &[("stream", "okta")],
-                |n| n == partitions,
-            )
-            .await;
-    }
-
-    async fn produce(&self, users: usize, numbers: std::ops::Range<usize>) {
-        self.wire
-            .produce_all(&self.topic, wave(users, numbers))
-            .await;
-    }
-
-    async fn taken(&self, count: usize, bridges: &[&Bridge]) {
-        let logs = || bridges.iter().map(|b| b.log_text()).collect();
-        all_taken(&self.org, count, logs).await;
-    }
-}
+use crate::support::configuration::{record, user};
+use crate::support::group::Group;
+use crate::support::numbered::{assert_whole_and_in_order, numbered};
 
 #[tokio::test]
 async fn a_member_without_partitions_takes_over() {

@@ -9,8 +9,9 @@ use setbridge::okta::simulator::Reply;
 use crate::support::bridge::{Bridge, SOON};
 use crate::support::broker::{Broker, apache};
 use crate::support::configuration::{record, user};
-use crate::support::numbered::{all_taken, member, numbered, register, taken};
+use crate::support::numbered::{all_taken, member, numbered, register, sharing, taken};
 use crate::support::one_stream::OneStream;
+use crate::support::redis_server::RedisServer;
 use crate::support::replays::Replays;
 
 const USERS: usize = 40;
@@ -18,6 +19,8 @@ const USERS: usize = 40;
 struct Members {
     one: OneStream,
     replays: Replays,
+    /// The state is in one Redis for all.
+    shared: bool,
 }
 
 impl Members {
@@ -32,11 +35,34 @@ impl Members {
         }
         register(&one.org, &one.configuration, &["a", "b"]);
         let replays = Replays::on(&broker, &one, 2).await;
-        Some(Members { one, replays })
+        let shared = false;
+        Some(Members {
+            one,
+            replays,
+            shared,
+        })
+    }
+
+    /// The same in the consumer protocol.
+    fn consumer_protocol(mut self) -> Members {
+        self.one.configuration = self.one.configuration.consumer_protocol();
+        self
+    }
+
+    /// The same with one state for all, in Redis.
+    fn sharing(mut self) -> Members {
+        self.one = self.one.redis(RedisServer::shared());
+        self.shared = true;
+        self
     }
 
     async fn start(&self, kid: &str) -> Bridge {
-        Bridge::start(&member(&self.one.configuration, kid)).await
+        let configuration = &self.one.configuration;
+        let configuration = match self.shared {
+            true => sharing(configuration, kid),
+            false => member(configuration, kid),
+        };
+        Bridge::start(&configuration).await
     }
 
     /// A replay of number 1 for each user, and a live number 2 behind it, on the same partition.
@@ -83,11 +109,7 @@ async fn a_kill_in_the_middle_of_replays_loses_none() {
     again.drain().await;
 }
 
-#[tokio::test]
-async fn replays_change_hands_with_their_source_partition() {
-    let Some(members) = Members::new(None).await else {
-        return;
-    };
+async fn change_hands(members: Members) {
     let slow = Reply::Judge.after(Duration::from_millis(200));
     members.one.org.answer_when(None, |_| true, slow);
     let mut a = members.start("a").await;
@@ -114,6 +136,59 @@ async fn replays_change_hands_with_their_source_partition() {
     a.drain().await;
     b.metric("setbridge_partitions_assigned", &read, |n| n == 2.0)
         .await;
+    b.drain().await;
+}
+
+#[tokio::test]
+async fn replays_change_hands_with_their_source_partition() {
+    if let Some(members) = Members::new(None).await {
+        change_hands(members).await;
+    }
+}
+
+#[tokio::test]
+async fn replays_change_hands_in_the_consumer_protocol() {
+    if let Some(members) = Members::new(None).await {
+        change_hands(members.consumer_protocol()).await;
+    }
+}
+
+#[tokio::test]
+async fn replays_change_hands_with_their_state_in_redis() {
+    if let Some(members) = Members::new(None).await {
+        change_hands(members.sharing()).await;
+    }
+}
+
+/// Who takes over from one that was killed knows by the Redis what is newer than a replay, and what was sent.
+#[tokio::test]
+async fn another_member_goes_on_with_replays_by_the_state_in_redis() {
+    let Some(members) = Members::new(Some("6s")).await else {
+        return;
+    };
+    let members = members.sharing();
+    let slow = Reply::Judge.after(Duration::from_millis(200));
+    members.one.org.answer_when(None, |_| true, slow);
+    let mut a = members.start("a").await;
+    let read = [("stream", "okta")];
+    a.metric("setbridge_partitions_assigned", &read, |n| n == 2.0)
+        .await;
+    members.produce().await;
+    a.metric("setbridge_replay_records_total", &read, |n| n >= 10.0)
+        .await;
+    a.crash().await;
+    let mut b = members.start("b").await;
+    members.all_settled(&[&b]).await;
+    let stale = b.metrics().await;
+    assert_eq!(stale.sum("setbridge_state_handovers_total", &read), 0.0);
+    // A replay of what was delivered is known as such by whoever has the partition.
+    let made = (0..USERS).map(|n| {
+        let place = i32::try_from(n % 2).expect("0 or 1");
+        members.replays.made(&numbered(&user(n), 2), place)
+    });
+    members.replays.write(made).await;
+    members.replays.all_committed(2 * USERS as i64).await;
+    b.outcomes("okta", "duplicate", USERS as u64).await;
     b.drain().await;
 }
 

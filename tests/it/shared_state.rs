@@ -3,43 +3,21 @@
 
 use std::time::Duration;
 
-use setbridge::okta::simulator::{Reply, Simulator};
+use setbridge::okta::simulator::Reply;
 
 use crate::support::bridge::{Bridge, SOON};
 use crate::support::broker::{Broker, apache, brokers};
-use crate::support::configuration::{Configuration, receiver, record, user};
-use crate::support::fresh;
+use crate::support::configuration::{Configuration, record, user};
+use crate::support::group::Group;
 use crate::support::numbered::{
     all_taken, assert_levels_follow, assert_whole_and_in_order, level_of, member, number_of,
-    numbered, register, sharing, wave,
+    numbered, sharing, wave,
 };
 use crate::support::redis_server::RedisServer;
-use crate::support::wire::Wire;
 
 const HANDOVERS: &str = "setbridge_state_handovers_total";
 
-struct Group {
-    wire: Wire,
-    topic: String,
-    org: Simulator,
-    common: Configuration,
-}
-
 impl Group {
-    async fn new(broker: &Broker, partitions: i32) -> Group {
-        let topic = fresh("detections");
-        broker.create_source(&topic, partitions, &["okta"]).await;
-        let org = receiver().await;
-        let common = Configuration::new(broker.wire()).stream("okta", &topic, &org);
-        register(&org, &common, &["a", "b", "c"]);
-        Group {
-            wire: broker.wire().clone(),
-            topic,
-            org,
-            common,
-        }
-    }
-
     /// One process after the other has the partition, each gets the record of this number.
     async fn turn(&self, configuration: &Configuration, number: usize) -> f64 {
         let mut bridge = Bridge::start(configuration).await;

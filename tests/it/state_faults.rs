@@ -1,43 +1,26 @@
 //! The state cannot be written while partitions come and go: the group is answered all the same, and nothing is lost.
 
 use rusqlite::Connection;
-use setbridge::okta::simulator::Simulator;
 
-use crate::support::apache::Apache;
-use crate::support::bridge::{Bridge, SOON};
-use crate::support::broker::apache;
-use crate::support::configuration::{Configuration, receiver, record, user};
-use crate::support::fresh;
-use crate::support::numbered::{all_taken, assert_whole_and_in_order, member, numbered, register};
-use crate::support::wire::{Message, Wire};
+use crate::support::bridge::SOON;
+use crate::support::broker::{Broker, apache};
+use crate::support::configuration::{record, user};
+use crate::support::group::Group;
+use crate::support::numbered::{all_taken, assert_whole_and_in_order, numbered};
+use crate::support::wire::Message;
 
-struct Group {
-    wire: Wire,
-    topic: String,
-    org: Simulator,
-    common: Configuration,
+/// Two partitions. What leaves has two seconds, far less than a test waits, which is far less than the group does.
+async fn group() -> Option<Group> {
+    let mut group = Group::new(&Broker::Apache(apache()?), 2).await;
+    group.common = group
+        .common
+        .set("shutdown.drain_deadline", "2s")
+        .set("streams.0.receiver.connect_timeout", "500ms")
+        .set("streams.0.receiver.request_timeout", "1500ms");
+    Some(group)
 }
 
 impl Group {
-    /// Two partitions. What leaves has two seconds, far less than a test waits, which is far less than the group does.
-    async fn new(kafka: &Apache) -> Group {
-        let topic = fresh("detections");
-        kafka.wire().create_topic(&topic, 2, &[]).await;
-        let org = receiver().await;
-        let common = Configuration::new(kafka.wire())
-            .stream("okta", &topic, &org)
-            .set("shutdown.drain_deadline", "2s")
-            .set("streams.0.receiver.connect_timeout", "500ms")
-            .set("streams.0.receiver.request_timeout", "1500ms");
-        register(&org, &common, &["a", "b"]);
-        Group {
-            wire: kafka.wire().clone(),
-            topic,
-            org,
-            common,
-        }
-    }
-
     fn state_of(&self, kid: &str) -> Connection {
         let file = self.common.folder().join(format!("{kid}.sqlite"));
         let connection = Connection::open(file).expect("the state file");
@@ -45,10 +28,6 @@ impl Group {
             .busy_timeout(SOON)
             .expect("a time-out of our own");
         connection
-    }
-
-    async fn start(&self, kid: &str) -> Bridge {
-        Bridge::start(&member(&self.common, kid)).await
     }
 
     async fn settled(&self) -> i64 {
@@ -69,22 +48,15 @@ fn records(number: usize) -> impl Iterator<Item = Message> {
     })
 }
 
-async fn assigned(bridge: &Bridge, partitions: f64) {
-    bridge
-        .metric("setbridge_partitions_assigned", &[], |n| n == partitions)
-        .await;
-}
-
 const BREAK: &str =
     "CREATE TRIGGER broken BEFORE INSERT ON delivered BEGIN SELECT RAISE(ABORT, 'broken'); END";
 const MEND: &str = "DROP TRIGGER broken";
 
 #[tokio::test]
 async fn a_revoke_is_answered_although_nothing_can_be_made_durable() {
-    let Some(kafka) = apache() else { return };
-    let group = Group::new(kafka).await;
+    let Some(group) = group().await else { return };
     let mut a = group.start("a").await;
-    assigned(&a, 2.0).await;
+    group.assigned(&a, 2.0).await;
     group.state_of("a").execute_batch(BREAK).expect("a trigger");
     group.wire.produce_all(&group.topic, records(0)).await;
     // The receiver has them, but the state does not know it for good, so their offsets may not be stored.
@@ -93,8 +65,8 @@ async fn a_revoke_is_answered_although_nothing_can_be_made_durable() {
     assert_eq!(group.settled().await, 0);
 
     let mut b = group.start("b").await;
-    assigned(&b, 1.0).await;
-    assigned(&a, 1.0).await;
+    group.assigned(&b, 1.0).await;
+    group.assigned(&a, 1.0).await;
     // What a could not settle comes again, under the same jti.
     b.outcomes("okta", "delivered", 1).await;
     assert_eq!(group.org.tally().repeats, 1);
@@ -119,13 +91,12 @@ async fn a_revoke_is_answered_although_nothing_can_be_made_durable() {
 
 #[tokio::test]
 async fn a_partition_that_comes_while_nothing_can_be_made_durable_leaves_again() {
-    let Some(kafka) = apache() else { return };
-    let group = Group::new(kafka).await;
+    let Some(group) = group().await else { return };
     let mut a = group.start("a").await;
-    assigned(&a, 2.0).await;
+    group.assigned(&a, 2.0).await;
     let mut b = group.start("b").await;
-    assigned(&b, 1.0).await;
-    assigned(&a, 1.0).await;
+    group.assigned(&b, 1.0).await;
+    group.assigned(&a, 1.0).await;
     group.state_of("a").execute_batch(BREAK).expect("a trigger");
     group.wire.produce_all(&group.topic, records(0)).await;
     all_taken(&group.org, 2, || a.log_text() + &b.log_text()).await;
@@ -133,10 +104,10 @@ async fn a_partition_that_comes_while_nothing_can_be_made_durable_leaves_again()
 
     // It goes to a, whose state cannot say what it knows about it, and has to leave again.
     b.drain().await;
-    assigned(&a, 2.0).await;
+    group.assigned(&a, 2.0).await;
     let mut b = group.start("b").await;
-    assigned(&b, 1.0).await;
-    assigned(&a, 1.0).await;
+    group.assigned(&b, 1.0).await;
+    group.assigned(&a, 1.0).await;
 
     group.state_of("a").execute_batch(MEND).expect("no trigger");
     a.held("okta", None).await;

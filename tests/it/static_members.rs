@@ -1,49 +1,24 @@
 //! Members with a `group.instance.id`: a restart moves nothing, and two with the same one meet a fatal error of librdkafka.
 
 use rdkafka::consumer::{Consumer, StreamConsumer};
-use setbridge::okta::simulator::Simulator;
 
 use crate::support::bridge::{Bridge, SOON};
-use crate::support::broker::apache;
-use crate::support::configuration::{Configuration, receiver};
-use crate::support::fresh;
-use crate::support::numbered::{all_taken, assert_whole_and_in_order, member, register, wave};
-use crate::support::wire::Wire;
+use crate::support::broker::{Broker, apache};
+use crate::support::configuration::Configuration;
+use crate::support::group::Group;
+use crate::support::numbered::{all_taken, assert_whole_and_in_order, member};
 
 const USERS: usize = 12;
 
-struct Group {
-    wire: &'static Wire,
-    topic: String,
-    org: Simulator,
-    common: Configuration,
-}
-
 async fn set_up(partitions: i32) -> Option<Group> {
-    let (wire, topic) = (apache()?.wire(), fresh("detections"));
-    wire.create_topic(&topic, partitions, &[]).await;
-    let org = receiver().await;
-    let common = Configuration::new(wire)
-        .stream("okta", &topic, &org)
-        .set("kafka.session_timeout", "40s");
-    register(&org, &common, &["a", "b"]);
-    Some(Group {
-        wire,
-        topic,
-        org,
-        common,
-    })
+    let mut group = Group::new(&Broker::Apache(apache()?), partitions).await;
+    group.common = group.common.set("kafka.session_timeout", "40s");
+    Some(group)
 }
 
 impl Group {
     fn member(&self, id: &str) -> Configuration {
         member(&self.common, id).set("kafka.properties.group.instance.id", id)
-    }
-
-    async fn produce(&self, numbers: std::ops::Range<usize>) {
-        self.wire
-            .produce_all(&self.topic, wave(USERS, numbers))
-            .await;
     }
 
     /// Joins as the same member as `bridge`, which is fenced by that, until it says so.
@@ -90,12 +65,12 @@ async fn a_restart_of_a_static_member_moves_no_partition() {
     let mut b = Bridge::start(&two).await;
     assigned(&b, 2.0).await;
     assigned(&a, 2.0).await;
-    group.produce(0..2).await;
+    group.produce(USERS, 0..2).await;
     all_taken(&group.org, 2 * USERS, || a.log_text() + &b.log_text()).await;
     let rebalances = "setbridge_rebalances_total";
     let before = b.metrics().await.sum(rebalances, &[]);
     a.drain().await;
-    group.produce(2..3).await;
+    group.produce(USERS, 2..3).await;
     let mut a = Bridge::start(&one).await;
     assigned(&a, 2.0).await;
     all_taken(&group.org, 3 * USERS, || a.log_text() + &b.log_text()).await;
@@ -111,10 +86,10 @@ async fn a_fatal_error_makes_the_consumer_anew_once() {
     let Some(group) = set_up(2).await else { return };
     let mut bridge = Bridge::start(&group.member("a")).await;
     assigned(&bridge, 2.0).await;
-    group.produce(0..1).await;
+    group.produce(USERS, 0..1).await;
     all_taken(&group.org, USERS, || bridge.log_text()).await;
     group.fence(&bridge, "a", "it is made anew once").await;
-    group.produce(1..2).await;
+    group.produce(USERS, 1..2).await;
     all_taken(&group.org, 2 * USERS, || bridge.log_text()).await;
     assert_eq!(bridge.get("/readyz").await.0, 200);
     group
@@ -122,7 +97,7 @@ async fn a_fatal_error_makes_the_consumer_anew_once() {
         .await;
     assert_eq!(bridge.code(SOON).await, 70);
     // Nobody lost anything by it.
-    group.produce(2..3).await;
+    group.produce(USERS, 2..3).await;
     let mut next = Bridge::start(&group.member("a")).await;
     all_taken(&group.org, 3 * USERS, || next.log_text()).await;
     assert_whole_and_in_order(&group.org, USERS, 3);

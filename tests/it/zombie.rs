@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 use setbridge::okta::simulator::{Reply, Simulator};
 
 use crate::support::bridge::{Bridge, SOON};
-use crate::support::broker::apache;
+use crate::support::broker::{Broker, apache};
 use crate::support::configuration::{Configuration, receiver};
 use crate::support::fresh;
+use crate::support::group::Group;
 use crate::support::numbered::{
     all_taken, assert_levels_follow, assert_whole_and_in_order, member, register, sharing, wave,
 };
@@ -162,54 +163,47 @@ async fn a_woken_member_fences_nobody_in_redis() {
     a.drain().await;
 }
 
-/// A stop that is shorter than the session changes nothing.
-#[tokio::test]
-async fn a_short_stop_costs_nothing() {
-    let Some(kafka) = apache() else { return };
-    let (wire, topic) = (kafka.wire(), fresh("detections"));
-    wire.create_topic(&topic, 1, &[]).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire)
-        .stream("okta", &topic, &org)
-        .set("kafka.session_timeout", "30s");
-    let mut bridge = Bridge::start(&configuration).await;
-    wire.produce_all(&topic, wave(5, 0..1)).await;
-    all_taken(&org, 5, || bridge.log_text()).await;
+/// A stop within the session of this length: nothing is lost, and nothing sent again. Who is asked is told by the log.
+async fn stopped_for(stop: Duration, session: &str) -> Option<(Bridge, Group)> {
+    let mut group = Group::new(&Broker::Apache(apache()?), 1).await;
+    group.common = group.common.set("kafka.session_timeout", session);
+    let bridge = group.start("a").await;
+    group.produce(5, 0..1).await;
+    group.taken(5, &[&bridge]).await;
     bridge.stop();
-    wire.produce_all(&topic, wave(5, 1..2)).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    group.produce(5, 1..2).await;
+    tokio::time::sleep(stop).await;
     bridge.cont();
-    all_taken(&org, 10, || bridge.log_text()).await;
+    group.taken(10, &[&bridge]).await;
+    Some((bridge, group))
+}
+
+async fn nothing_was_lost(mut bridge: Bridge, group: Group) {
     let metrics = bridge.metrics().await;
     let lost = [("kind", "lost")];
     assert_eq!(metrics.sum("setbridge_rebalances_total", &lost), 0.0);
-    assert_eq!(org.tally().repeats, 0);
+    assert_eq!(group.org.tally().repeats, 0);
     bridge.drain().await;
+}
+
+/// A stop that is shorter than the session changes nothing.
+#[tokio::test]
+async fn a_short_stop_costs_nothing() {
+    let short = stopped_for(Duration::from_millis(500), "30s");
+    let Some((bridge, group)) = short.await else {
+        return;
+    };
+    nothing_was_lost(bridge, group).await;
 }
 
 /// After a stop of more than half a session the group is asked, and says that all is as it was.
 #[tokio::test]
 async fn a_longer_stop_within_the_session_only_asks() {
-    let Some(kafka) = apache() else { return };
-    let (wire, topic) = (kafka.wire(), fresh("detections"));
-    wire.create_topic(&topic, 1, &[]).await;
-    let org = receiver().await;
-    let configuration = Configuration::new(wire)
-        .stream("okta", &topic, &org)
-        .set("kafka.session_timeout", "20s");
-    let mut bridge = Bridge::start(&configuration).await;
-    wire.produce_all(&topic, wave(5, 0..1)).await;
-    all_taken(&org, 5, || bridge.log_text()).await;
-    bridge.stop();
-    wire.produce_all(&topic, wave(5, 1..2)).await;
-    tokio::time::sleep(Duration::from_secs(11)).await;
-    bridge.cont();
-    all_taken(&org, 10, || bridge.log_text()).await;
+    let longer = stopped_for(Duration::from_secs(11), "20s");
+    let Some((bridge, group)) = longer.await else {
+        return;
+    };
     let asked = "the poller was silent for half a session; asking the group whether the partitions are still ours";
     bridge.message(asked).await;
-    let lost = [("kind", "lost")];
-    let metrics = bridge.metrics().await;
-    assert_eq!(metrics.sum("setbridge_rebalances_total", &lost), 0.0);
-    assert_eq!(org.tally().repeats, 0);
-    bridge.drain().await;
+    nothing_was_lost(bridge, group).await;
 }

@@ -6,6 +6,7 @@ pub(crate) mod bridge;
 pub(crate) mod broker;
 pub(crate) mod configuration;
 pub(crate) mod exposition;
+pub(crate) mod group;
 pub(crate) mod hostile;
 pub(crate) mod log;
 pub(crate) mod mock;

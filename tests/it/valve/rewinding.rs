@@ -1,6 +1,7 @@
 //! `rewind`: what was sent goes out once more, exactly as often as announced, under the same jtis; only on a held stream.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 use setbridge::okta::simulator::{Received, Reply};
@@ -8,10 +9,11 @@ use setbridge::okta::simulator::{Received, Reply};
 use crate::support::bridge::Bridge;
 use crate::support::broker::{Broker, brokers};
 use crate::support::configuration::{record, risk};
-use crate::support::numbered::{member, register, wave};
+use crate::support::numbered::{member, numbered, register, sharing, wave};
 use crate::support::one_stream::OneStream;
 use crate::support::operator::{Operator, Said};
-use crate::support::receipts::{answered, is_about, requests};
+use crate::support::receipts::{answered, arrived, is_about, requests};
+use crate::support::redis_server::RedisServer;
 
 const STREAM: [(&str, &str); 1] = [("stream", "okta")];
 
@@ -193,6 +195,58 @@ async fn since_a_time_each_replica_rewinds_its_partitions() {
     let after = sent(&requests(&one.org));
     assert_eq!(after.len(), 40);
     assert!(after.values().all(|times| *times == 1));
+    a.drain().await;
+    b.drain().await;
+}
+
+/// A member joins while a rewind is asked for: what leaves is not rewound here and that is said, the rest is; nothing is
+/// lost, and a second rewind at both does the whole.
+#[tokio::test]
+async fn a_rewind_while_a_member_joins_tells_what_it_did_not_reach() {
+    const USERS: usize = 20;
+    let Some(mut one) = OneStream::on_apache(4).await else {
+        return;
+    };
+    let operator = Operator::of(&mut one.configuration);
+    let one = one.redis(RedisServer::shared());
+    register(&one.org, &one.configuration, &["a", "b"]);
+    let mut a = Bridge::start(&sharing(&one.configuration, "a")).await;
+    one.produce(wave(USERS, 0..2)).await;
+    one.all_committed(40).await;
+    // On each partition one is on the wire, so that none leaves before it is answered.
+    let late = Reply::Judge.after(Duration::from_secs(4));
+    one.org.answer_when(Some(4), |_| true, late);
+    let last = |partition: i32| {
+        let user = format!("last{partition}@example.com");
+        record(&numbered(&user, 0)).partition(partition)
+    };
+    one.produce((0..4).map(last)).await;
+    arrived(&one.org, 44).await;
+    operator.does("hold", &a, &[]).await;
+    let mut b = Bridge::start(&sharing(&one.configuration, "b")).await;
+    let revoked = [("stream", "okta"), ("kind", "revoked")];
+    a.metric("setbridge_rebalances_total", &revoked, |n| n == 2.0)
+        .await;
+    let since = ["--since", "2020-01-01T00:00:00Z", "--json"];
+    let said = operator.tell("rewind", &[&a], &since).await;
+    assert_eq!(said.code, 69, "two are on their way: {said:?}");
+    assert!(said.err.contains("not reached"), "{said:?}");
+    let reached = rewound(&said)["partitions"].as_array().map(Vec::len);
+    assert_eq!(reached, Some(2), "{said:?}");
+    for bridge in [&a, &b] {
+        let assigned = "setbridge_partitions_assigned";
+        bridge.metric(assigned, &STREAM, |n| n == 2.0).await;
+    }
+    answered(&one.org, 44).await;
+    one.org.clear_log();
+    let said = operator.tell("rewind", &[&a, &b], &since).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(one.committed().await, 0, "both begin anew");
+    operator.tell("resume", &[&a], &[]).await;
+    one.all_committed(44).await;
+    let after = sent(&requests(&one.org));
+    assert_eq!(after.len(), 44, "all of them");
+    assert!(after.values().all(|times| *times == 1), "each once");
     a.drain().await;
     b.drain().await;
 }
