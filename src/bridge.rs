@@ -114,9 +114,7 @@ impl Bridge {
         let metrics = Metrics::new().map_err(|error| StartError::System(error.to_string()))?;
         metrics.set_config_hash(config.hash.as_metric());
         let common = assembly::common(config, metrics.clone())?;
-        let mut streams = Vec::new();
-        let mut running = Vec::new();
-        let mut views = Vec::new();
+        let (mut streams, mut running, mut views) = (Vec::new(), Vec::new(), Vec::new());
         let mut built = Vec::new();
         for stream in &config.streams {
             built.push(assembly::stream(stream, config, &common, &shutdown).await?);
@@ -127,18 +125,14 @@ impl Bridge {
             None => None,
         };
         let admin_listener = listen(config.admin.listen).await?;
+        let local = |listener: &TcpListener| listener.local_addr().ok();
         let addresses = Addresses {
-            public: public
-                .as_ref()
-                .and_then(|listener| listener.local_addr().ok()),
-            admin: admin_listener.local_addr().unwrap_or(config.admin.listen),
+            public: public.as_ref().and_then(local),
+            admin: local(&admin_listener).unwrap_or(config.admin.listen),
         };
         for parts in built {
             let id = parts.stream.id().to_owned();
-            let poller = std::thread::Builder::new()
-                .name(format!("setbridge-poll-{id}"))
-                .spawn(move || Poller::run(parts.poller))
-                .map_err(|error| StartError::System(error.to_string()))?;
+            let poller = poll(&id, parts.poller)?;
             let dead = Arc::clone(&parts.view.dead);
             let desk = Desk::new(Arc::clone(&parts.stream), parts.inputs);
             streams.push(parts.stream);
@@ -146,7 +140,7 @@ impl Bridge {
             running.push((id, Running { desk, poller, dead }));
         }
         let token = Arc::new(Token::new(config.admin.token.clone()));
-        let view = Arc::new(AdminView {
+        let view = AdminView {
             metrics: metrics.clone(),
             streams: views,
             keys: Arc::clone(&common.keys),
@@ -156,21 +150,13 @@ impl Bridge {
             token: Arc::clone(&token),
             shared_state: matches!(config.state, StateConfig::Redis(_)),
             acts: admin::Acts::default(),
-        });
-        let servers_end = tokio_util::sync::CancellationToken::new();
-        let mut servers = JoinSet::new();
-        let end = servers_end.clone();
-        servers.spawn(async move {
-            let router = admin::router(view);
-            transmitter::serve(admin_listener, None, router, end.cancelled_owned()).await
-        });
+        };
+        let mut served = vec![(admin_listener, None, admin::router(Arc::new(view)))];
         if let Some(listener) = public {
             let router = assembly::public_router(config, &common.keys)?;
-            let (end, tls) = (servers_end.clone(), identity.clone());
-            servers.spawn(async move {
-                transmitter::serve(listener, tls, router, end.cancelled_owned()).await
-            });
+            served.push((listener, identity.clone(), router));
         }
+        let (servers, servers_end) = serve(served);
         let bridge = Self {
             addresses,
             metrics: metrics.clone(),
@@ -294,6 +280,33 @@ async fn next(signals: &mut Option<Signals>) -> Asked {
         Some(signals) => signals.next().await,
         None => std::future::pending().await,
     }
+}
+
+/// Starts the poller's thread.
+fn poll(id: &str, poller: Poller) -> Result<std::thread::JoinHandle<()>, StartError> {
+    std::thread::Builder::new()
+        .name(format!("setbridge-poll-{id}"))
+        .spawn(move || Poller::run(poller))
+        .map_err(|error| StartError::System(error.to_string()))
+}
+
+/// Serves each of these ports until what is returned with them is cancelled.
+fn serve(
+    ports: Vec<(
+        TcpListener,
+        Option<Arc<transmitter::Identity>>,
+        axum::Router,
+    )>,
+) -> (JoinSet<()>, tokio_util::sync::CancellationToken) {
+    let end = tokio_util::sync::CancellationToken::new();
+    let mut servers = JoinSet::new();
+    for (listener, tls, router) in ports {
+        let end = end.clone();
+        servers.spawn(async move {
+            transmitter::serve(listener, tls, router, end.cancelled_owned()).await;
+        });
+    }
+    (servers, end)
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -58,7 +58,7 @@ async fn deliver(stream: &Stream, draft: &Draft, approach: Approach) -> Result<F
     stream
         .announce(draft.id, &draft.source, Some(&draft.claims), &outcome)
         .await?;
-    let Some(decision) = draft.decision(&outcome, &facts) else {
+    let Some(decision) = draft.decision(&outcome, &facts.unwrap_or_default()) else {
         return Ok(Final::unchanged(outcome));
     };
     let flushed = stream.remember(draft, decision);

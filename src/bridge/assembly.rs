@@ -2,7 +2,9 @@
 
 mod dead_letter_topics;
 pub(super) mod receiver;
+mod rules;
 pub(super) mod signing;
+mod state;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
@@ -12,36 +14,26 @@ use axum::Router;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::admin::StreamView;
-use crate::config::{
-    self, Config, GroupProtocol, Mode, RedisConfig, RetryConfig, StartAt, StateConfig,
-    StreamConfig, TopicSelection,
-};
+use crate::config::{Config, GroupProtocol, Mode, StartAt, StreamConfig, TopicSelection};
 use crate::delivery::Receiver;
-use crate::delivery::guard::{Guard, GuardSettings};
-use crate::delivery::hold::Gate;
 use crate::delivery::pacer::Pacers;
 use crate::delivery::pacing::PacingSettings;
-use crate::delivery::policy::DeliveryPolicy;
-use crate::delivery::receiver_fault::ReceiverFaultSettings;
-use crate::delivery::retry::{RetryPolicy, RetrySettings};
 use crate::kafka::client::KafkaClient;
 use crate::kafka::membership::Membership;
 use crate::kafka::producer::AckedProducer;
-use crate::kafka::room::{Room, RoomLimits};
+use crate::kafka::room::Room;
 use crate::kafka::{ConsumerSettings, Lines, Poller, SideNames, SideSettings};
 use crate::metrics::Metrics;
-use crate::pipeline::{
-    DeskInputs, Source, Stream, StreamParts, StreamStatus, Valve, label_values, passage,
-};
+use crate::pipeline::{DeskInputs, Source, Stream, StreamParts, StreamStatus, Valve, label_values};
 use crate::shutdown::Shutdown;
 use crate::signing::{KeyRing, Signer};
-use crate::state::{
-    OnUnavailable, RedisAddress, RedisSettings, RedisTls, StateSettings, StateStore, system_clock,
-};
+use crate::state::{StateStore, system_clock};
 use crate::transmitter::{self, Identity, Publication};
 
 use super::StartError;
 use dead_letter_topics::DeadLetterTopics;
+use rules::{limits, mapping_guard, passage_of, room_limits};
+pub(crate) use state::{state_name, state_settings};
 
 /// What all streams share.
 pub(super) struct Common {
@@ -89,52 +81,6 @@ pub(crate) fn client(config: &Config) -> KafkaClient {
         .map(|(name, value)| (name.clone(), value.reveal().to_owned()));
     KafkaClient::new(&kafka.bootstrap_servers, &kafka.client_id, properties)
         .with_token_file(kafka.oauthbearer_token_file.clone())
-}
-
-/// Where the state is.
-pub(crate) fn state_settings(config: &StateConfig) -> StateSettings {
-    match config {
-        StateConfig::Sqlite { path, window } => StateSettings::Sqlite {
-            path: path.clone(),
-            window: *window,
-        },
-        StateConfig::Memory {
-            window,
-            max_entries,
-        } => StateSettings::Memory {
-            max_entries: max_entries.get(),
-            window: *window,
-        },
-        StateConfig::Redis(redis) => StateSettings::Redis(Box::new(redis_settings(redis))),
-    }
-}
-
-fn redis_settings(config: &RedisConfig) -> RedisSettings {
-    let address = |(host, port): &(String, u16)| RedisAddress {
-        host: host.clone(),
-        port: *port,
-    };
-    RedisSettings {
-        addresses: config.nodes.iter().map(address).collect(),
-        cluster: config.cluster,
-        tls: config.tls.as_ref().map(|tls| RedisTls {
-            ca_file: tls.ca_file.clone(),
-            identity: tls
-                .client
-                .as_ref()
-                .map(|client| (client.certificate_file.clone(), client.key_file.clone())),
-        }),
-        username: config.username.clone(),
-        password: config.password.clone(),
-        key_prefix: config.key_prefix.clone(),
-        connect_timeout: config.connect_timeout,
-        request_timeout: config.request_timeout,
-        on_unavailable: match config.on_unavailable {
-            config::OnUnavailable::Hold => OnUnavailable::Hold,
-            config::OnUnavailable::Continue => OnUnavailable::Continue,
-        },
-        window: config.window,
-    }
 }
 
 /// Who we are on the public port, when it speaks TLS. Blocking.
@@ -206,10 +152,7 @@ pub(super) async fn stream(
                 .name_for(source)
                 .map_or_else(|_| format!("{source}.dlq"), |name| name.as_str().to_owned())
         }),
-        outcome_topic: stream
-            .outcome_topic
-            .as_ref()
-            .map(|topic| topic.as_str().to_owned()),
+        outcome_topic: outcome_topic(stream),
         membership: Arc::clone(&membership),
         metrics,
         fingerprint: stream.fingerprint.0,
@@ -273,14 +216,7 @@ fn wire(
         soft: shutdown.soft.clone(),
         hard: shutdown.hard.clone(),
         status: Arc::clone(&status),
-        prepare: Arc::new(DeadLetterTopics {
-            client: common.client.clone(),
-            config: stream.dead_letter.clone(),
-            outcome_topic: stream
-                .outcome_topic
-                .as_ref()
-                .map(|topic| topic.as_str().to_owned()),
-        }),
+        prepare: Arc::new(dead_letter_topics(stream, common)),
     };
     let view = StreamView {
         membership,
@@ -296,11 +232,16 @@ fn wire(
     }
 }
 
-/// Live and shadow runs of one stream know nothing of each other.
-pub(crate) fn state_name(stream: &StreamConfig) -> String {
-    match stream.mode {
-        Mode::Live => stream.id.to_string(),
-        Mode::Shadow => format!("{}.shadow", stream.id),
+fn outcome_topic(stream: &StreamConfig) -> Option<String> {
+    let topic = stream.outcome_topic.as_ref();
+    topic.map(|topic| topic.as_str().to_owned())
+}
+
+fn dead_letter_topics(stream: &StreamConfig, common: &Common) -> DeadLetterTopics {
+    DeadLetterTopics {
+        client: common.client.clone(),
+        config: stream.dead_letter.clone(),
+        outcome_topic: outcome_topic(stream),
     }
 }
 
@@ -346,97 +287,4 @@ fn side(stream: &StreamConfig) -> Option<SideSettings> {
             })
         }),
     })
-}
-
-fn room_limits(stream: &StreamConfig) -> RoomLimits {
-    RoomLimits {
-        max_unsettled: stream.limits.max_unsettled.get(),
-        max_unsettled_bytes: usize::try_from(stream.limits.max_unsettled_bytes)
-            .unwrap_or(usize::MAX),
-        max_uncommitted: stream.limits.max_uncommitted.get(),
-    }
-}
-
-fn limits(metrics: &crate::metrics::StreamMetrics, stream: &StreamConfig) {
-    let room = room_limits(stream);
-    metrics.set_limit(
-        "max_requests_in_flight",
-        stream.limits.max_requests_in_flight.get(),
-    );
-    metrics.set_limit("max_unsettled", room.max_unsettled);
-    metrics.set_limit("max_unsettled_bytes", room.max_unsettled_bytes);
-    metrics.set_limit("max_uncommitted", room.max_uncommitted);
-}
-
-fn retry(config: &RetryConfig) -> Result<RetryPolicy, String> {
-    let settings = RetrySettings {
-        initial: config.initial_delay,
-        max: config.max_delay,
-        multiplier: config.multiplier,
-    };
-    RetryPolicy::new(settings).map_err(|error| error.to_string())
-}
-
-fn passage_of(
-    stream: &StreamConfig,
-    metrics: &crate::metrics::StreamMetrics,
-) -> Result<passage::Passage, String> {
-    let receiver_fault = stream.receiver_error.map_or_else(
-        || ReceiverFaultSettings {
-            enabled: false,
-            ..ReceiverFaultSettings::default()
-        },
-        |rule| ReceiverFaultSettings {
-            enabled: true,
-            min_attempts: rule.attempts.get(),
-            min_age: rule.after,
-            min_others: usize::try_from(rule.other_subjects.get()).unwrap_or(usize::MAX),
-        },
-    );
-    let probes = RetrySettings {
-        initial: stream.hold.initial_probe_delay,
-        max: stream.hold.max_probe_delay,
-        ..RetrySettings::default()
-    };
-    let probes = RetryPolicy::new(probes).map_err(|error| error.to_string())?;
-    let guard = stream.guard.refusals.map_or_else(
-        || GuardSettings {
-            enabled: false,
-            ..GuardSettings::refusals()
-        },
-        |rule| GuardSettings {
-            max_wait: rule.wait,
-            max_faults: rule.subjects.get(),
-            min_keys: rule.subjects.get(),
-            ..GuardSettings::refusals()
-        },
-    );
-    let policy = DeliveryPolicy {
-        retry: retry(&stream.retry)?,
-        receiver_fault,
-        max_event_age: stream.max_event_age,
-        max_attempts: stream.retry.max_attempts,
-    };
-    let guard = Guard::new(guard, false);
-    Ok(passage::Passage::new(
-        stream.id.as_str(),
-        policy,
-        Gate::new(probes),
-        guard,
-        metrics.clone(),
-    ))
-}
-
-fn mapping_guard(stream: &StreamConfig) -> GuardSettings {
-    stream.guard.records.map_or_else(
-        || GuardSettings {
-            enabled: false,
-            ..GuardSettings::mapping()
-        },
-        |rule| GuardSettings {
-            max_faults: rule.faults.get(),
-            min_keys: rule.keys.get(),
-            ..GuardSettings::mapping()
-        },
-    )
 }

@@ -12,7 +12,7 @@ use clap::Args;
 use super::args::choose;
 use super::{ConfigArgs, Console, Exit, LogArgs};
 use crate::config::StreamConfig;
-use crate::detection::{self, Decoded};
+use crate::detection::{self, Decoded, Detection};
 use crate::mapping::{MapInput, Mapped};
 use crate::pipeline::now_ms;
 use crate::record::{Origin, Record};
@@ -99,7 +99,6 @@ fn show(
             );
         }
     };
-    let envelope = stream.envelope();
     let mut exit = Exit::Done;
     for (element, detection) in elements {
         let detection = match detection {
@@ -115,39 +114,49 @@ fn show(
                 continue;
             }
         };
-        let (issuer, id) = (stream.issuer.as_str(), stream.id.as_str());
-        let input = MapInput {
-            detection: &detection,
-            record,
-            issuer,
-            stream: id,
-            now,
-        };
-        match stream.mapping.map(&input) {
-            Mapped::Filtered(reason) => {
-                writeln!(
-                    console.err,
-                    "element {element}: filtered, {}",
-                    reason.as_str()
-                )?;
+        let said = element_of(stream, record, now, (element, &detection), console)?;
+        if said != Exit::Done {
+            exit = said;
+        }
+    }
+    Ok(exit)
+}
+
+/// What one element becomes.
+fn element_of(
+    stream: &StreamConfig,
+    record: &Record,
+    now: Timestamp,
+    (element, detection): (u32, &Detection),
+    console: &mut Console<'_>,
+) -> io::Result<Exit> {
+    let (issuer, id) = (stream.issuer.as_str(), stream.id.as_str());
+    let input = MapInput {
+        detection,
+        record,
+        issuer,
+        stream: id,
+        now,
+    };
+    let sets = match stream.mapping.map(&input) {
+        Mapped::Filtered(reason) => {
+            let reason = reason.as_str();
+            writeln!(console.err, "element {element}: filtered, {reason}")?;
+            return Ok(Exit::Done);
+        }
+        Mapped::Sets(sets) => sets,
+    };
+    let (envelope, mut exit) = (stream.envelope(), Exit::Done);
+    for set in sets {
+        match set {
+            Ok(claims) => {
+                let token = claims.complete(None, now, &envelope);
+                writeln!(console.out, "{}", serde_json::to_string_pretty(&token)?)?;
             }
-            Mapped::Sets(sets) => {
-                for set in sets {
-                    match set {
-                        Ok(claims) => {
-                            let token = claims.complete(None, now, &envelope);
-                            writeln!(console.out, "{}", serde_json::to_string_pretty(&token)?)?;
-                        }
-                        Err(error) => {
-                            let text = format!(
-                                "element {element}: dead letter, {}: {}",
-                                error.reason(),
-                                error.detail()
-                            );
-                            exit = refuse(console, &text)?;
-                        }
-                    }
-                }
+            Err(error) => {
+                let (reason, detail) = (error.reason(), error.detail());
+                let text = format!("element {element}: dead letter, {reason}: {detail}");
+                exit = refuse(console, &text)?;
             }
         }
     }

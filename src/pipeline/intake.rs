@@ -2,6 +2,8 @@
 //!
 //! The mapping guard stands here: a typo in a mapping at 3 a.m. must not empty the topic into the dead letters.
 
+mod causes;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,10 +13,12 @@ use tokio::sync::oneshot;
 use crate::delivery::guard::{Guard, Ruling};
 use crate::delivery::hold::HoldReason;
 use crate::detection::{self, DecodeError, Decoded, Detection, Elements};
-use crate::kafka::dead_letter::{Cause, Stage, sha256_hex};
+use crate::kafka::dead_letter::{Cause, sha256_hex};
 use crate::kafka::events::{Seat, SideTopic};
 use crate::mapping::{Claims, MapError, MapInput, Mapped};
 use crate::record::Record;
+
+use causes::{decode_cause, map_cause, replay_cause};
 
 use super::journey::{Draft, Fault, Lease, Outcome, Source};
 use super::replay::{Malformed, Replay};
@@ -373,54 +377,4 @@ fn keep_only(sets: &mut Vec<(Result<Claims, MapError>, u32)>, jti: &str) -> bool
         }
     });
     !sets.is_empty()
-}
-
-/// What is wrong with a replay as such.
-fn replay_cause(reason: &'static str, detail: String) -> Cause {
-    Cause {
-        stage: match reason {
-            REPLAY_CHANGED => Stage::Map,
-            _ => Stage::Decode,
-        },
-        reason,
-        detail: Some(detail),
-        element: None,
-        jti: None,
-        status: None,
-        err: None,
-        attempts: 0,
-        attempted_ms: None,
-    }
-}
-
-fn decode_cause(error: &DecodeError, element: Option<(u32, String)>) -> Cause {
-    Cause {
-        stage: Stage::Decode,
-        reason: error.reason(),
-        detail: Some(error.to_string()),
-        element,
-        jti: None,
-        status: None,
-        err: None,
-        attempts: 0,
-        attempted_ms: None,
-    }
-}
-
-fn map_cause(error: &MapError, source: &Source) -> Cause {
-    let element = source
-        .element
-        .as_ref()
-        .and_then(|(element, sha256)| Some((*element, sha256.clone()?)));
-    Cause {
-        stage: Stage::Map,
-        reason: error.reason(),
-        detail: Some(error.detail()),
-        element,
-        jti: None,
-        status: None,
-        err: None,
-        attempts: 0,
-        attempted_ms: None,
-    }
 }

@@ -1,5 +1,7 @@
 //! Steps *sign*, *push* and *judge*: one SET, as often as it takes.
 
+mod tries;
+
 use tokio::sync::oneshot;
 
 use super::journey::{Draft, LetGo, Outcome};
@@ -8,10 +10,10 @@ use super::skips::{SKIPPED, Stop};
 use super::stream::{Stream, now_ms};
 use super::wire::Approach;
 use crate::config::Mode;
-use crate::delivery::policy::Attempts;
 use crate::delivery::{Answer, Verdict};
-use crate::kafka::dead_letter::{Cause, Stage};
 use crate::signing::SignedSet;
+use tries::Tries;
+pub(super) use tries::skipped;
 
 impl Stream {
     /// Steps *sign*, *push* and *judge*, until the receiver, the guard or an operator has decided. Every attempt under one
@@ -325,19 +327,6 @@ enum Pushed {
     DeadLetter(&'static str),
 }
 
-/// What was tried about a SET.
-#[derive(Default)]
-struct Tries {
-    attempts: Attempts,
-    last: LastAnswer,
-}
-
-impl Tries {
-    fn refused(&self) -> Pushed {
-        Pushed::DeadLetter(self.last.reason.unwrap_or("refused"))
-    }
-}
-
 /// What a SET has with it on its way.
 struct Way {
     /// [`None`]: not signed yet.
@@ -364,51 +353,5 @@ struct Stay<'a> {
 impl Drop for Stay<'_> {
     fn drop(&mut self) {
         self.stream.passage.leave(self.id);
-    }
-}
-
-/// What an operator skipped before anything was tried.
-pub(super) fn skipped(draft: &Draft) -> Outcome {
-    LastAnswer::default().dead_letter(draft, SKIPPED, 0)
-}
-
-/// What the receiver said last, for the dead letter's headers.
-#[derive(Default)]
-struct LastAnswer {
-    reason: Option<&'static str>,
-    status: Option<u16>,
-    err: Option<String>,
-    first_ms: Option<i64>,
-    last_ms: i64,
-}
-
-impl LastAnswer {
-    fn note(&mut self, answer: &Answer) {
-        self.last_ms = now_ms();
-        self.first_ms.get_or_insert(self.last_ms);
-        self.status = answer.status;
-        self.err = answer.err.as_ref().map(|err| err.as_str().to_owned());
-        if let Verdict::Refused(refusal) = answer.verdict {
-            self.reason = Some(refusal.as_str());
-        }
-    }
-
-    fn times(&self) -> (i64, i64) {
-        (self.first_ms.unwrap_or(self.last_ms), self.last_ms)
-    }
-
-    fn dead_letter(self, draft: &Draft, reason: &'static str, attempts: u32) -> Outcome {
-        let element = draft.source.element.as_ref();
-        Outcome::DeadLettered(Box::new(Cause {
-            stage: Stage::Push,
-            reason,
-            detail: None,
-            element: element.and_then(|(element, sha)| Some((*element, sha.clone()?))),
-            jti: Some(draft.claims.jti.as_str().to_owned()),
-            status: self.status,
-            err: self.err,
-            attempts,
-            attempted_ms: self.first_ms.map(|first| (first, self.last_ms)),
-        }))
     }
 }

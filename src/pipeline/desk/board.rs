@@ -45,10 +45,21 @@ impl Desk {
             return;
         }
         self.last_lag = Instant::now();
+        let status = self.status(waited);
+        *self
+            .inputs
+            .status
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = status;
+    }
+
+    /// `waited`: how long the oldest record waits, in seconds.
+    fn status(&self, waited: f64) -> StreamStatus {
+        let (parts, metrics) = (&self.stream.parts, &self.stream.parts.metrics);
         let (replays, partitions) = self.lags();
         let held = self.stream.passage.holds().into_iter();
         let said = self.stream.operator.reason();
-        let status = StreamStatus {
+        StreamStatus {
             id: self.stream.id().to_owned(),
             mode: parts.mode.as_str(),
             held: held
@@ -73,12 +84,7 @@ impl Desk {
                 .into_iter()
                 .filter(|(_, count)| *count > 0)
                 .collect(),
-        };
-        *self
-            .inputs
-            .status
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = status;
+        }
     }
 
     /// Lag of the side topics' partitions, and of the others.

@@ -86,6 +86,43 @@ struct Range {
     jtis: HashSet<JtiKey>,
 }
 
+/// Where each partition that is meant begins.
+fn froms(
+    reader: &Reader,
+    to: &RewindTo,
+    standings: &[Standing],
+) -> Result<BTreeMap<(String, i32), i64>, ActError> {
+    let mut froms: BTreeMap<(String, i32), i64> = BTreeMap::new();
+    match to {
+        RewindTo::Place {
+            topic,
+            partition,
+            offset,
+        } => {
+            let ours = |s: &Standing| *s.topic == **topic && s.partition == *partition;
+            if !standings.iter().any(ours) {
+                return Err(ActError::NotHere);
+            }
+            let first = reader.bounds(topic, *partition)?.start;
+            froms.insert((topic.clone(), *partition), (*offset).max(first));
+        }
+        RewindTo::Since(ms) => {
+            let topics: HashSet<Arc<str>> =
+                standings.iter().map(|s| Arc::clone(&s.topic)).collect();
+            for topic in topics {
+                let partitions = reader.partitions(&topic)?;
+                let found = reader.since(&topic, &partitions, *ms)?;
+                froms.extend(
+                    found
+                        .into_iter()
+                        .map(|(n, at)| ((topic.to_string(), n), at)),
+                );
+            }
+        }
+    }
+    Ok(froms)
+}
+
 impl Valve {
     /// Counts what would go out again, and unless it is a `dry_run`, forgets its jtis and marks and moves the
     /// partitions of this process there. Only while an operator holds the stream.
@@ -182,34 +219,7 @@ impl Valve {
         standings: Vec<Standing>,
         rewound: &mut Rewound,
     ) -> Result<Vec<Range>, ActError> {
-        let mut froms: BTreeMap<(String, i32), i64> = BTreeMap::new();
-        match to {
-            RewindTo::Place {
-                topic,
-                partition,
-                offset,
-            } => {
-                let ours = |s: &Standing| *s.topic == **topic && s.partition == *partition;
-                if !standings.iter().any(ours) {
-                    return Err(ActError::NotHere);
-                }
-                let first = reader.bounds(topic, *partition)?.start;
-                froms.insert((topic.clone(), *partition), (*offset).max(first));
-            }
-            RewindTo::Since(ms) => {
-                let topics: HashSet<Arc<str>> =
-                    standings.iter().map(|s| Arc::clone(&s.topic)).collect();
-                for topic in topics {
-                    let partitions = reader.partitions(&topic)?;
-                    let found = reader.since(&topic, &partitions, *ms)?;
-                    froms.extend(
-                        found
-                            .into_iter()
-                            .map(|(n, at)| ((topic.to_string(), n), at)),
-                    );
-                }
-            }
-        }
+        let froms = froms(reader, to, &standings)?;
         let mut ranges = Vec::new();
         for ((topic, partition), from) in froms {
             let is_it = |s: &&Standing| *s.topic == *topic && s.partition == partition;
