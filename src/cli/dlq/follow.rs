@@ -16,6 +16,9 @@ use crate::record::Record;
 /// Time between two looks at the commits.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A topic that was just made is known to every broker after so long, at most.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
+
 /// What is read of an outcome record.
 #[derive(Deserialize)]
 struct Announced {
@@ -32,8 +35,17 @@ pub(super) fn ends(
     topics: impl IntoIterator<Item = String>,
 ) -> Result<BTreeMap<(String, i32), i64>, ReadError> {
     let mut ends = BTreeMap::new();
+    let until = Instant::now() + KNOWN_WITHIN;
     for topic in topics {
-        for partition in reader.partitions(&topic)? {
+        let partitions = loop {
+            match reader.partitions(&topic) {
+                Err(ReadError::NoTopic(_)) if Instant::now() < until => {
+                    std::thread::park_timeout(Duration::from_millis(100));
+                }
+                told => break told?,
+            }
+        };
+        for partition in partitions {
             let end = reader.bounds(&topic, partition)?.end;
             ends.insert((topic.clone(), partition), end);
         }
