@@ -18,7 +18,7 @@ use axum::routing::{get, post};
 use crate::kafka::membership::Membership;
 use crate::metrics::Metrics;
 use crate::pipeline::{StreamStatus, Valve};
-use crate::signing::{KeyRing, Signer};
+use crate::signing::{KeyRing, KeyState, Signer};
 
 pub use acts::Acts;
 pub use token::Token;
@@ -76,17 +76,9 @@ pub fn router(view: Arc<AdminView>) -> Router {
 /// `(kid, state)` of each key of a ring.
 #[must_use]
 pub fn keys(ring: &KeyRing) -> Vec<(String, &'static str)> {
-    let active = ring.active();
-    let state = |kid| {
-        if kid == active.kid() {
-            "active"
-        } else {
-            "published"
-        }
-    };
-    ring.jwks()
-        .keys
-        .iter()
-        .map(|key| (key.kid().as_str().to_owned(), state(key.kid())))
+    let keys = ring.keys();
+    let there = keys.iter().filter(|(_, _, state)| *state != KeyState::Gone);
+    there
+        .map(|(key, _, state)| (key.kid().as_str().to_owned(), state.as_str()))
         .collect()
 }

@@ -3,6 +3,7 @@
 //! Every task has an owner here and an end: a desk that ends although nobody asked ends the process, with a non-zero code.
 
 pub(crate) mod assembly;
+mod awaited;
 pub mod files;
 mod reload;
 mod watch;
@@ -157,16 +158,18 @@ impl Bridge {
             served.push((listener, identity.clone(), router));
         }
         let (servers, servers_end) = serve(served);
-        let bridge = Self {
+        let mut bridge = Self {
             addresses,
             metrics: metrics.clone(),
             reload: Reload {
+                watch: reload::watch(config, &common.keys),
+                awaited: assembly::awaited(config)?,
                 keys: common.keys,
                 identity,
                 token,
                 streams,
                 metrics,
-                watch: reload::watch(config),
+                shown: Vec::new(),
             },
             running,
             servers,
@@ -230,7 +233,7 @@ impl Bridge {
                         self.shutdown.soft.cancel();
                     }
                 },
-                _ = look.tick() => self.reload.what_changed().await,
+                _ = look.tick() => self.reload.look().await,
                 () = self.shutdown.soft.cancelled(), if deadline.is_none() => {
                     deadline.set(Some(tokio::time::sleep(self.drain_deadline)));
                 }

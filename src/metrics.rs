@@ -24,6 +24,9 @@ const WAY_BUCKETS: &[f64] = &[
     300.0, 1800.0, 7200.0, 86400.0,
 ];
 
+const KEY_AWAITED: &str = "1 while a key whose time has come does not sign, since it was not seen in the JWKS at its public address.";
+const KEY_OVERDUE: &str =
+    "1 while the key that signs has passed its not_after, and there is no other.";
 const MULTI_BUFFER_ON: &str = "1 while RSA signatures are made eight at once; 0 without CPU or library, or after three batches with a wrong signature.";
 
 /// What one family is called, what its help says, what its labels are: the README's table is made from this.
@@ -93,6 +96,10 @@ pub struct Metrics {
     /// Its batches with a wrong signature, none of which left.
     pub multi_buffer_mismatches: IntCounter,
     key_info: IntGaugeVec,
+    /// A key whose time has come was not seen in the public JWKS yet.
+    pub key_awaited: IntGauge,
+    /// The key that signs has passed its time.
+    pub key_overdue: IntGauge,
     /// Reloads of keys that failed; the old keys stay.
     pub key_reload_errors: IntCounter,
     /// Reloads of the public port's certificate that failed; the old one stays.
@@ -247,6 +254,8 @@ impl Metrics {
             multi_buffer_signed: i.plain_counter("setbridge_sign_multi_buffer_signatures_total", "Signatures that were made eight at once, or as many as were waiting.")?,
             multi_buffer_mismatches: i.plain_counter("setbridge_sign_multi_buffer_mismatches_total", "Batches of the multi-buffer library with a wrong signature, found before it left and made again by aws-lc-rs, and keys that failed their trial. Any is a sign of faulty hardware.")?,
             key_info: i.gauge("setbridge_key_info", "Keys of the ring; 1 by kid and state.", &["kid", "state"])?,
+            key_awaited: i.add("gauge", ("setbridge_key_awaited", KEY_AWAITED, &[]), IntGauge::new("setbridge_key_awaited", KEY_AWAITED))?,
+            key_overdue: i.add("gauge", ("setbridge_key_overdue", KEY_OVERDUE, &[]), IntGauge::new("setbridge_key_overdue", KEY_OVERDUE))?,
             key_reload_errors: i.plain_counter("setbridge_key_reload_errors_total", "Reloads of keys that failed; the old keys stay.")?,
             certificate_reload_errors: i.plain_counter("setbridge_certificate_reload_errors_total", "Reloads of the public port's certificate that failed; the old one stays.")?,
             config_hash: i.gauge("setbridge_config_hash", "First 48 bits of the configuration's SHA-256.", &[])?,

@@ -3,7 +3,7 @@
 mod dead_letter_topics;
 pub(super) mod receiver;
 mod rules;
-pub(super) mod signing;
+pub(crate) mod signing;
 mod state;
 
 use std::sync::atomic::AtomicBool;
@@ -28,9 +28,10 @@ use crate::pipeline::{DeskInputs, Source, Stream, StreamParts, StreamStatus, Val
 use crate::shutdown::Shutdown;
 use crate::signing::{KeyRing, Signer};
 use crate::state::{StateStore, system_clock};
-use crate::transmitter::{self, Identity, Publication};
+use crate::transmitter::{self, Identity, Outside, Publication};
 
 use super::StartError;
+use super::awaited::Awaited;
 use dead_letter_topics::DeadLetterTopics;
 use rules::{limits, mapping_guard, passage_of, room_limits};
 pub(crate) use state::{state_name, state_settings};
@@ -55,7 +56,7 @@ pub(super) struct Built {
 }
 
 pub(super) fn common(config: &Config, metrics: Metrics) -> Result<Common, StartError> {
-    let keys = Arc::new(KeyRing::load(&signing::key_sources(config)).map_err(StartError::Keys)?);
+    let keys = Arc::new(signing::ring(&config.signing).map_err(StartError::Keys)?);
     let signer = signing::signer(config, &keys)?;
     let state = StateStore::open(&state_settings(&config.state), system_clock())
         .map_err(StartError::State)?;
@@ -89,6 +90,17 @@ pub(super) fn identity(config: &Config) -> Result<Option<Identity>, StartError> 
     tls.map(|tls| Identity::open(&tls.certificate_file, &tls.key_file))
         .transpose()
         .map_err(StartError::Tls)
+}
+
+/// The address at which a key must be seen before it signs, where that is asked for.
+pub(super) fn awaited(config: &Config) -> Result<Option<Awaited>, StartError> {
+    // Every issuer is served the same JWKS.
+    let issuer = config.transmitter.issuers.first();
+    let Some(issuer) = issuer.filter(|_| config.signing.check_published) else {
+        return Ok(None);
+    };
+    let outside = Outside::new().map_err(|error| StartError::System(error.to_string()))?;
+    Ok(Some(Awaited::at(issuer.jwks_uri.clone(), outside)))
 }
 
 /// The routes of the public port.

@@ -5,12 +5,14 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::assembly;
-use crate::config::{AuthConfig, Config, Mistake, MultiBufferUse, ReceiverConfig, StateConfig};
+use crate::config::{
+    AuthConfig, Config, KeysConfig, Mistake, MultiBufferUse, ReceiverConfig, StateConfig,
+};
 use crate::delivery::Receiver;
 use crate::delivery::receiver::ReceiverError;
 use crate::kafka::producer::AckedProducer;
 use crate::kafka::token;
-use crate::signing::{KeyError, KeyRing, MultiBuffer};
+use crate::signing::{KeyError, MultiBuffer};
 use crate::telemetry::chain;
 use crate::transmitter::Identity;
 
@@ -76,24 +78,27 @@ fn token(config: &Config) -> Option<Mistake> {
 }
 
 fn signing(config: &Config) -> Vec<Mistake> {
-    let Err(errors) = KeyRing::load(&assembly::signing::key_sources(config)) else {
+    let Err(errors) = assembly::signing::ring(&config.signing) else {
         return Vec::new();
     };
-    let keys = &config.signing.keys;
+    let at = |error: &KeyError| match &config.signing.keys {
+        KeysConfig::Ring(_) => "/signing/ring".to_owned(),
+        KeysConfig::Files(keys) => {
+            let mut files = keys.iter().map(|key| Some(key.file.as_path()));
+            files
+                .position(|file| file == error.path())
+                .map_or("/signing/keys".to_owned(), |index| {
+                    format!("/signing/keys/{index}/file")
+                })
+        }
+    };
     let mistake = |error: &KeyError| {
-        let at = keys
-            .iter()
-            .position(|key| Some(key.file.as_path()) == error.path());
-        let at = at.map_or_else(
-            || "/signing/keys".to_owned(),
-            |index| format!("/signing/keys/{index}/file"),
-        );
         let text = error.to_string();
         // Every message of `KeyError` is what is wrong, a semicolon, and the mend.
         let (message, mend) = text
             .split_once("; ")
             .unwrap_or((&text, "give an RSA private key as PEM or JWK"));
-        config.mistake(&at, message, mend)
+        config.mistake(&at(error), message, mend)
     };
     errors.iter().map(mistake).collect()
 }

@@ -4,11 +4,14 @@
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::awaited::Awaited;
 use super::watch::Watch;
 use crate::admin::{self, Token};
+use crate::clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pipeline::Stream;
+use crate::set::Timestamp;
 use crate::signing::KeyRing;
 use crate::transmitter::Identity;
 
@@ -21,19 +24,22 @@ pub(super) struct Reload {
     pub(super) streams: Vec<Arc<Stream>>,
     pub(super) metrics: Metrics,
     pub(super) watch: Arc<Mutex<Watch>>,
+    /// Where a key must be seen before it signs.
+    pub(super) awaited: Option<Awaited>,
+    /// The keys as the metrics show them: kid and state.
+    pub(super) shown: Vec<(String, &'static str)>,
 }
 
 /// The files that are watched: signing keys, and the identity of the public port.
-pub(super) fn watch(config: &Config) -> Arc<Mutex<Watch>> {
-    let keys = config.signing.keys.iter().map(|key| key.file.clone());
+pub(super) fn watch(config: &Config, keys: &KeyRing) -> Arc<Mutex<Watch>> {
     let tls = config.transmitter.tls.iter();
     let pair = tls.flat_map(|tls| [tls.certificate_file.clone(), tls.key_file.clone()]);
-    Arc::new(Mutex::new(Watch::of(keys.chain(pair).collect())))
+    Arc::new(Mutex::new(Watch::of(pair.collect(), keys.files())))
 }
 
 impl Reload {
     /// SIGHUP: keys, certificates, CA files and credentials.
-    pub(super) async fn all(&self) {
+    pub(super) async fn all(&mut self) {
         self.keys_and_certificate().await;
         if let Err(error) = self.token.reload() {
             tracing::error!(
@@ -44,22 +50,35 @@ impl Reload {
         self.streams.iter().for_each(|stream| stream.reloaded());
     }
 
-    /// What is watched, if any of it looks otherwise than before.
-    pub(super) async fn what_changed(&self) {
-        let watch = Arc::clone(&self.watch);
-        let look = move || {
+    /// Reads again what looks otherwise than before, and moves the ring on with the time.
+    pub(super) async fn look(&mut self) {
+        let (watch, keys) = (Arc::clone(&self.watch), Arc::clone(&self.keys));
+        let changed = move || {
             let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
-            watch.changed()
+            watch.changed(keys.files())
         };
-        if let Ok(true) = tokio::task::spawn_blocking(look).await {
+        if let Ok(true) = tokio::task::spawn_blocking(changed).await {
             tracing::info!("a key or certificate file has changed");
             self.keys_and_certificate().await;
             self.streams.iter().for_each(|stream| stream.reloaded());
         }
+        let now = Timestamp::from_secs(clock::epoch_seconds());
+        let seen = self
+            .awaited
+            .as_mut()
+            .and_then(|awaited| awaited.look(&self.keys));
+        let moved = match seen {
+            Some(kid) => self.keys.seen(kid, now),
+            None => self.keys.advance(now),
+        };
+        if let Some(moved) = moved {
+            tracing::info!(active = %moved.active.as_str(), added = moved.added.len(), removed = moved.removed.len(), "the key ring has moved on");
+        }
+        self.show_keys();
     }
 
     /// A broken new key keeps the old ones; so does a certificate.
-    async fn keys_and_certificate(&self) {
+    async fn keys_and_certificate(&mut self) {
         let (keys, identity) = (Arc::clone(&self.keys), self.identity.clone());
         let read = move || (keys.reload(), identity.map(|identity| identity.reload()));
         let (keys, identity) = match tokio::task::spawn_blocking(read).await {
@@ -100,9 +119,18 @@ impl Reload {
     }
 
     /// In the metrics.
-    pub(super) fn show_keys(&self) {
+    pub(super) fn show_keys(&mut self) {
         let keys = admin::keys(&self.keys);
+        // To show them empties the metric for a moment.
+        if keys != self.shown {
+            self.metrics
+                .set_keys(keys.iter().map(|(kid, state)| (kid.as_str(), *state)));
+            self.shown = keys;
+        }
+        let awaited = self.keys.awaits().is_some();
+        self.metrics.key_awaited.set(i64::from(awaited));
         self.metrics
-            .set_keys(keys.iter().map(|(kid, state)| (kid.as_str(), *state)));
+            .key_overdue
+            .set(i64::from(self.keys.is_overdue()));
     }
 }

@@ -22,22 +22,29 @@ struct Looks {
 /// Files, and how they looked last.
 #[derive(Debug)]
 pub(super) struct Watch {
+    /// Those that are always watched.
+    fixed: Vec<PathBuf>,
     files: Vec<PathBuf>,
     seen: Vec<Option<Looks>>,
 }
 
 impl Watch {
-    /// Of these files, as they look now.
-    pub(super) fn of(files: Vec<PathBuf>) -> Self {
+    /// Of the `fixed` files and these `others`, as they look now.
+    pub(super) fn of(fixed: Vec<PathBuf>, others: Vec<PathBuf>) -> Self {
+        let files = [fixed.as_slice(), others.as_slice()].concat();
         let seen = look(&files);
-        Self { files, seen }
+        Self { fixed, files, seen }
     }
 
-    /// Whether one of them looks otherwise than when this was asked last. Blocking, for a moment.
-    pub(super) fn changed(&mut self) -> bool {
+    /// Whether one of them looks otherwise than when this was asked last; `others` may be other files than before, which
+    /// alone is no change. Blocking, for a moment.
+    pub(super) fn changed(&mut self, others: Vec<PathBuf>) -> bool {
         let now = look(&self.files);
         let changed = now != self.seen;
         self.seen = now;
+        if self.files[self.fixed.len()..] != others {
+            *self = Self::of(std::mem::take(&mut self.fixed), others);
+        }
         changed
     }
 }
@@ -74,21 +81,23 @@ mod tests {
         }
         symlink("..one", at("..data")).expect("a link");
         symlink("..data/key.pem", at("key.pem")).expect("a link");
-        let mut watch = Watch::of(vec![at("plain"), at("key.pem"), at("absent")]);
-        assert!(!watch.changed());
+        let others = || vec![at("key.pem"), at("absent")];
+        let mut watch = Watch::of(vec![at("plain")], others());
+        let mut changed = || watch.changed(others());
+        assert!(!changed());
 
         fs::write(at("plain"), "longer").expect("a file");
-        assert!(watch.changed());
-        assert!(!watch.changed(), "it is told once");
+        assert!(changed());
+        assert!(!changed(), "it is told once");
 
         symlink("..two", at("..data_tmp")).expect("a link");
         fs::rename(at("..data_tmp"), at("..data")).expect("in place");
-        assert!(watch.changed());
+        assert!(changed());
 
         fs::write(at("absent"), "").expect("a file");
-        assert!(watch.changed());
+        assert!(changed());
         fs::remove_file(at("absent")).expect("our own");
-        assert!(watch.changed());
-        assert!(!watch.changed());
+        assert!(changed());
+        assert!(!changed());
     }
 }

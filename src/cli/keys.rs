@@ -1,11 +1,13 @@
-//! `setbridge keys generate|jwks|export`: makes keys, and shows what is to be published about them.
+//! `setbridge keys`: makes keys, moves them through their lives, and shows what is published about them.
 //!
 //! It prints public members only; a private key goes to one place, a file with mode 0600.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+mod ring;
+mod verify;
+mod whole;
+
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
@@ -13,10 +15,12 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Subcommand};
 use thiserror::Error;
 
-use super::{Console, Exit};
+use super::{Console, Exit, LogArgs};
 use crate::signing::key::{KeyBits, generate_pem};
+use crate::signing::manifest::RingFault;
 use crate::signing::{KeyError, KeyRing, KeySource, SignError};
 use crate::transmitter::{JWKS_PATH, MetadataError, SsfMetadata};
+use whole::write_whole;
 
 /// Make signing keys, and show what is published about them
 #[derive(Debug, Subcommand)]
@@ -27,6 +31,14 @@ pub enum KeysCommand {
     Jwks(JwksArgs),
     /// Write jwks.json and the SSF metadata for static hosting, for example in a bucket
     Export(ExportArgs),
+    /// Show the keys of a ring: which one signs, which come next, which retire
+    List(ring::ListArgs),
+    /// Make the next key of a ring: published now, it signs later; the first key of a ring signs at once
+    Rotate(ring::RotateArgs),
+    /// Let a key sign no more, and leave the JWKS
+    Retire(ring::RetireArgs),
+    /// Look at the public JWKS and metadata as a receiver does: are our keys there?
+    Verify(verify::VerifyArgs),
 }
 
 /// Arguments of `keys generate`.
@@ -95,6 +107,9 @@ pub enum KeysError {
         /// The issuer as given.
         issuer: String,
     },
+    /// The ring cannot be changed as asked.
+    #[error(transparent)]
+    Ring(#[from] RingFault),
     /// `generate` would have replaced a file.
     #[error("{} exists; choose another file, or give --force to replace the key in it", .0.display())]
     Exists(PathBuf),
@@ -120,7 +135,12 @@ impl KeysError {
         match self {
             Self::Keys(faults) => {
                 let unread = |f: &KeyError| {
-                    matches!(f, KeyError::Missing { .. } | KeyError::Unreadable { .. })
+                    matches!(
+                        f,
+                        KeyError::Missing { .. }
+                            | KeyError::NoManifest { .. }
+                            | KeyError::Unreadable { .. }
+                    )
                 };
                 if faults.iter().all(unread) {
                     Exit::NoInput
@@ -129,6 +149,7 @@ impl KeysError {
                 }
             }
             Self::Metadata(_) | Self::NotHttps { .. } => Exit::Usage,
+            Self::Ring(_) => Exit::Data,
             Self::Generate(_) => Exit::Software,
             Self::Exists(_) | Self::Write { .. } => Exit::CannotCreate,
             Self::Output(_) => Exit::Io,
@@ -141,7 +162,7 @@ impl KeysCommand {
     ///
     /// # Errors
     /// When neither can be written.
-    pub fn run(self, console: &mut Console<'_>) -> io::Result<Exit> {
+    pub(super) fn run(self, log: &LogArgs, console: &mut Console<'_>) -> io::Result<Exit> {
         let out = &mut *console.out;
         let done = match &self {
             Self::Generate(args) => generate(args.bits, &args.out, args.force, out),
@@ -153,14 +174,23 @@ impl KeysCommand {
                 args.jwks_uri.as_deref(),
                 out,
             ),
+            Self::List(args) => return ring::list(args, log, console),
+            Self::Rotate(args) => return ring::rotate(args, log, console),
+            Self::Retire(args) => return ring::retire(args, log, console),
+            Self::Verify(args) => return verify::verify(args, log, console),
         };
-        match done {
-            Ok(()) => Ok(Exit::Done),
-            Err(KeysError::Output(error)) => Err(error),
-            Err(error) => {
-                writeln!(console.err, "{error}")?;
-                Ok(error.exit())
-            }
+        ended(done, console)
+    }
+}
+
+/// Says the fault, if there is one.
+fn ended(done: Result<(), KeysError>, console: &mut Console<'_>) -> io::Result<Exit> {
+    match done {
+        Ok(()) => Ok(Exit::Done),
+        Err(KeysError::Output(error)) => Err(error),
+        Err(error) => {
+            writeln!(console.err, "{error}")?;
+            Ok(error.exit())
         }
     }
 }
@@ -246,46 +276,6 @@ fn document<T: serde::Serialize>(value: &T) -> Vec<u8> {
     let mut json = serde_json::to_vec_pretty(value).unwrap_or_default();
     json.push(b'\n');
     json
-}
-
-/// The file appears whole or not at all: written beside its place, synced, then put in place. A file
-/// that appeared there meanwhile is replaced only if `replace`.
-fn write_whole(file: &Path, content: &[u8], mode: u32, replace: bool) -> Result<(), KeysError> {
-    let fault = |source: io::Error| match source.kind() {
-        ErrorKind::AlreadyExists if !replace => KeysError::Exists(file.to_owned()),
-        _ => KeysError::Write {
-            path: file.to_owned(),
-            source,
-        },
-    };
-    let Some(name) = file.file_name() else {
-        return Err(fault(io::Error::from(ErrorKind::IsADirectory)));
-    };
-    let mut draft_name = OsString::from(".");
-    draft_name.push(name);
-    draft_name.push(format!(".{}.new", std::process::id()));
-    let draft = file.with_file_name(draft_name);
-    let written = write_new(&draft, content, mode).and_then(|()| {
-        if replace {
-            fs::rename(&draft, file)
-        } else {
-            fs::hard_link(&draft, file)
-        }
-    });
-    // After a rename it is gone already; in all other cases it must not stay.
-    let _ = fs::remove_file(&draft);
-    written.map_err(fault)
-}
-
-/// Creates `file` with `mode`; never opens one that is there.
-fn write_new(file: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let mut to: File = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(file)?;
-    to.write_all(content)?;
-    to.sync_all()
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> io::Result<Exit> {
         Command::Map(args) => map::map(&args, &cli.log, console),
         Command::Explain(args) => explain::explain(&args, &cli.log, console),
         Command::Dlq(command) => command.run(&cli.log, console),
-        Command::Keys(command) => command.run(console),
+        Command::Keys(command) => command.run(&cli.log, console),
         Command::Stream(command) => command.run(&cli.log, console),
         Command::Check(args) => check::check(&args, &cli.log, console),
         Command::Schema => schema::schema(console),

@@ -33,6 +33,15 @@ pub use topics::{
 };
 pub use variables::Environment;
 
+/// A duration as the configuration writes it: `30s`, `15m`, `24h`.
+///
+/// # Errors
+/// What to write.
+pub fn duration(text: &str) -> Result<std::time::Duration, &'static str> {
+    let found = raw::DurationText::from(text).duration();
+    found.ok_or("write a number and a unit: 30s, 15m, 24h, 7d")
+}
+
 /// Every key with its default and its meaning.
 pub const REFERENCE: &str = include_str!("../../config/setbridge.yaml");
 

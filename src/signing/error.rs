@@ -115,6 +115,20 @@ pub enum KeyError {
         /// The file that clashes with it.
         second: PathBuf,
     },
+    /// A folder without a manifest.
+    #[error("folder {folder} holds no ring.json; make a ring with `setbridge keys rotate --ring {folder}`", folder = folder.display())]
+    NoManifest {
+        /// The configured folder.
+        folder: PathBuf,
+    },
+    /// The manifest of a folder cannot be read.
+    #[error("{path} is no manifest of a ring: {what}; `setbridge keys rotate` writes one", path = path.display())]
+    BadManifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
     /// A ring without a key that signs.
     #[error("no key signs: list at least one key file that is not only published")]
     NoneActive,
@@ -138,7 +152,9 @@ impl KeyError {
             | Self::BadJwk { path, .. }
             | Self::Damaged { path, .. }
             | Self::BadKid { path }
-            | Self::DuplicateKid { second: path, .. } => Some(path),
+            | Self::DuplicateKid { second: path, .. }
+            | Self::NoManifest { folder: path }
+            | Self::BadManifest { path, .. } => Some(path),
             Self::NoneActive => None,
         }
     }

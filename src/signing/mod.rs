@@ -5,7 +5,9 @@
 //! | [`key`] | one private key, parsed once: `kid`, JWS header, the RSA operation |
 //! | [`source`] | a key file (PEM or JWK) → the key in it; `pem`, `der` and `jwk` read the forms |
 //! | [`jwk`] | what may be published: [`Jwks`], public members only |
-//! | [`ring`] | all keys of one issuer: one signs, all are published; reload without a gap |
+//! | [`life`] | when a key is next, active, retiring, gone (pure) |
+//! | [`manifest`] | `ring.json`: the files of a folder of keys, and their times; rotate and retire (pure) |
+//! | [`ring`] | all keys of one issuer: one signs, those whose time has come are published; reload without a gap |
 //! | [`provider`] | our `jsonwebtoken` `CryptoProvider`: the stock one parses the key again for each token |
 //! | [`multi_buffer`] | eight RSA signatures at once where the CPU can, each checked |
 //! | [`signer`] | named OS threads that take what is waiting and sign it through a `backend` |
@@ -18,6 +20,8 @@ mod der;
 mod error;
 pub mod jwk;
 pub mod key;
+pub mod life;
+pub mod manifest;
 pub mod multi_buffer;
 mod pem;
 pub mod provider;
@@ -30,7 +34,9 @@ mod tests;
 pub use error::KeyError;
 pub use jwk::{Jwks, PublicJwk};
 pub use key::{Kid, MIN_BITS, SigningKey};
+pub use life::{KeyState, Life};
+pub use manifest::{Manifest, ManifestKey};
 pub use multi_buffer::{MultiBuffer, MultiBufferError};
-pub use ring::{KeyRing, Reloaded};
+pub use ring::{KeyRing, Reloaded, RingSource};
 pub use signer::{SignError, SignedSet, Signer};
 pub use source::KeySource;

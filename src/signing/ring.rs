@@ -1,33 +1,73 @@
-//! All keys of one issuer: one of them signs, all of them are published. A reload swaps the whole
-//! ring at once, or leaves it as it is.
+//! All keys of one issuer: one of them signs, those whose time has come are published. A reload swaps the whole ring at
+//! once, or leaves it as it is; the passing of time moves it on without reading a file.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use super::error::KeyError;
-use super::jwk::Jwks;
+use super::jwk::{Jwks, PublicJwk};
 use super::key::{Kid, SigningKey};
+use super::life::{self, KeyState, Life, Turn};
+use super::manifest::{self, Manifest};
 use super::source::KeySource;
+use crate::clock;
+use crate::set::Timestamp;
+
+/// Where the keys of a ring are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RingSource {
+    /// In these files.
+    Files(Vec<KeySource>),
+    /// In a folder, whose `ring.json` says which files and when.
+    Folder(PathBuf),
+}
+
+impl RingSource {
+    fn sources(&self) -> Result<Vec<KeySource>, KeyError> {
+        match self {
+            Self::Files(sources) => Ok(sources.clone()),
+            Self::Folder(folder) => Ok(Manifest::read(folder)?.sources(folder)),
+        }
+    }
+}
 
 /// The keys of one issuer. Share it by `Arc`; reading never blocks.
 #[derive(Debug)]
 pub struct KeyRing {
-    sources: Vec<KeySource>,
+    source: RingSource,
+    /// A key that has begun for so long is known to receivers; a younger one must be seen in the public JWKS before it
+    /// signs. `None`: every key signs at its time.
+    known_after: Option<Duration>,
     current: ArcSwap<Keys>,
-    /// Held for a whole reload, so that generations follow one another.
-    reloading: Mutex<()>,
+    /// The kids that were seen in the public JWKS. Held for a whole change, so that generations follow one another.
+    seen: Mutex<BTreeSet<Kid>>,
+}
+
+/// A key and its life.
+#[derive(Debug, Clone)]
+struct Entry {
+    key: Arc<SigningKey>,
+    life: Life,
 }
 
 /// One state of the ring.
 #[derive(Debug)]
 struct Keys {
     generation: u64,
+    /// In the order of the sources; those that are gone as well.
+    entries: Vec<Entry>,
+    files: Vec<PathBuf>,
+    turn: Turn,
+    states: Vec<KeyState>,
     active: Arc<SigningKey>,
     jwks: Arc<Jwks>,
 }
 
-/// What a reload changed.
+/// What a reload, or time, changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reloaded {
     /// The generation from now on; the same as before when nothing changed.
@@ -43,47 +83,82 @@ pub struct Reloaded {
 }
 
 impl KeyRing {
-    /// Reads all `sources`; the first that is not only published signs. Blocking.
+    /// Reads all `sources`; each key signs at its time. Blocking.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn load(sources: &[KeySource]) -> Result<Self, Vec<KeyError>> {
+        Self::open(RingSource::Files(sources.to_vec()), None)
+    }
+
+    /// Reads the keys of `source`. With `known_after`, a key that began to sign by its times less than so long ago signs
+    /// only when [`Self::seen`] was told of it, unless there is no other one. Blocking.
     ///
     /// # Errors
     /// Every fault of every source, not only the first; [`KeyError::DuplicateKid`] and
     /// [`KeyError::NoneActive`] about the ring as a whole.
-    pub fn load(sources: &[KeySource]) -> Result<Self, Vec<KeyError>> {
-        let keys = Keys::load(sources, 1)?;
+    pub fn open(source: RingSource, known_after: Option<Duration>) -> Result<Self, Vec<KeyError>> {
+        Self::open_at(source, known_after, now())
+    }
+
+    pub(super) fn open_at(
+        source: RingSource,
+        known_after: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Self, Vec<KeyError>> {
+        let (entries, files) = read(&source)?;
+        let trusted = |entry: &Entry| is_known(known_after, entry, now);
+        let keys = Keys::at(1, entries, files, now, trusted).map_err(|fault| vec![fault])?;
         Ok(Self {
-            sources: sources.to_vec(),
+            source,
+            known_after,
             current: ArcSwap::from_pointee(keys),
-            reloading: Mutex::new(()),
+            seen: Mutex::default(),
         })
     }
 
     /// Reads the same sources again. Blocking: keep it off the async runtime.
     ///
     /// # Errors
-    /// As [`load`](Self::load); the ring then stays exactly as it was.
+    /// As [`open`](Self::open); the ring then stays exactly as it was.
     pub fn reload(&self) -> Result<Reloaded, Vec<KeyError>> {
-        let _one_at_a_time = self
-            .reloading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let old = self.current.load_full();
-        let new = Keys::load(&self.sources, old.generation + 1)?;
-        let changed = new.jwks != old.jwks || new.active.public() != old.active.public();
-        let reloaded = Reloaded {
-            generation: if changed {
-                new.generation
-            } else {
-                old.generation
-            },
-            active: new.active.kid().clone(),
-            added: missing_from(&old.jwks, &new.jwks),
-            removed: missing_from(&new.jwks, &old.jwks),
-            changed,
-        };
-        if changed {
-            self.current.store(Arc::new(new));
-        }
-        Ok(reloaded)
+        self.reload_at(now())
+    }
+
+    pub(super) fn reload_at(&self, now: Timestamp) -> Result<Reloaded, Vec<KeyError>> {
+        let seen = self.lock();
+        let (entries, files) = read(&self.source)?;
+        self.change(entries, files, &seen, now)
+            .map_err(|fault| vec![fault])
+    }
+
+    /// Moves on with the time, without reading a file; `None` when nothing changed by it.
+    pub fn advance(&self, now: Timestamp) -> Option<Reloaded> {
+        let seen = self.lock();
+        let current = self.current.load_full();
+        // A ring whose every key has left the JWKS meanwhile stays as it is: a SET under an old key is better than none.
+        let moved = self.change(current.entries.clone(), current.files.clone(), &seen, now);
+        moved.ok().filter(|reloaded| reloaded.changed)
+    }
+
+    /// The key whose time has come, and which has to be seen in the public JWKS before it signs.
+    #[must_use]
+    pub fn awaits(&self) -> Option<PublicJwk> {
+        let current = self.current.load();
+        let Turn { active, wanted, .. } = current.turn;
+        (active != wanted).then(|| current.entries[wanted].key.public().clone())
+    }
+
+    /// This kid was seen in the public JWKS, with the right key.
+    pub fn seen(&self, kid: Kid, now: Timestamp) -> Option<Reloaded> {
+        self.lock().insert(kid);
+        self.advance(now)
+    }
+
+    /// The one that signs has passed its `not_after`, and there is no other.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        self.current.load().turn.overdue
     }
 
     /// The key that signs.
@@ -95,12 +170,8 @@ impl KeyRing {
     /// Whether a receiver finds `kid` in the JWKS now. A SET under another `kid` must be signed again.
     #[must_use]
     pub fn publishes(&self, kid: &Kid) -> bool {
-        self.current
-            .load()
-            .jwks
-            .keys
-            .iter()
-            .any(|key| key.kid() == kid)
+        let current = self.current.load();
+        current.jwks.keys.iter().any(|key| key.kid() == kid)
     }
 
     /// The public keys, the active one first, then in the order of the sources.
@@ -109,11 +180,77 @@ impl KeyRing {
         Arc::clone(&self.current.load().jwks)
     }
 
-    /// Counts the states of the ring, from 1; moves only when a reload changed something.
+    /// Every key with what it does now, in the order of the sources.
+    #[must_use]
+    pub fn keys(&self) -> Vec<(Arc<SigningKey>, Life, KeyState)> {
+        let current = self.current.load();
+        let each = current.entries.iter().zip(&current.states);
+        each.map(|(entry, state)| (Arc::clone(&entry.key), entry.life, *state))
+            .collect()
+    }
+
+    /// The files that it was read from.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.current.load().files.clone()
+    }
+
+    /// Counts the states of the ring, from 1; moves only when something changed.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.current.load().generation
     }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Kid>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the ring that these make in place, if it is another one.
+    fn change(
+        &self,
+        entries: Vec<Entry>,
+        files: Vec<PathBuf>,
+        seen: &BTreeSet<Kid>,
+        now: Timestamp,
+    ) -> Result<Reloaded, KeyError> {
+        let old = self.current.load_full();
+        // Whoever signs is known, be it that nobody else could.
+        let trusted = |entry: &Entry| {
+            is_known(self.known_after, entry, now)
+                || entry.key.public() == old.active.public()
+                || seen.contains(entry.key.kid())
+        };
+        let mut new = Keys::at(old.generation + 1, entries, files, now, trusted)?;
+        let changed = new.jwks != old.jwks || new.active.public() != old.active.public();
+        if !changed {
+            new.generation = old.generation;
+            // An unchanged key is not replaced.
+            new.active = Arc::clone(&old.active);
+        }
+        let reloaded = Reloaded {
+            generation: new.generation,
+            active: new.active.kid().clone(),
+            added: missing_from(&old.jwks, &new.jwks),
+            removed: missing_from(&new.jwks, &old.jwks),
+            changed,
+        };
+        self.current.store(Arc::new(new));
+        Ok(reloaded)
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_secs(clock::epoch_seconds())
+}
+
+/// Whether receivers know the key without anybody looking.
+fn is_known(known_after: Option<Duration>, entry: &Entry, now: Timestamp) -> bool {
+    let Some(after) = known_after else {
+        return true;
+    };
+    let after = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
+    let begun = entry.life.not_before.map(Timestamp::as_secs);
+    entry.life.at_once || begun.is_none_or(|begun| begun.saturating_add(after) <= now.as_secs())
 }
 
 /// The kids of `here` that `there` lacks. The same kid over another key is both added and removed.
@@ -125,40 +262,73 @@ fn missing_from(there: &Jwks, here: &Jwks) -> Vec<Kid> {
         .collect()
 }
 
+/// All keys of the source, and every file that was read.
+fn read(source: &RingSource) -> Result<(Vec<Entry>, Vec<PathBuf>), Vec<KeyError>> {
+    let sources = source.sources().map_err(|fault| vec![fault])?;
+    let mut faults = Vec::new();
+    let mut entries: Vec<Entry> = Vec::with_capacity(sources.len());
+    let mut read: Vec<&KeySource> = Vec::with_capacity(sources.len());
+    for source in &sources {
+        match source.load() {
+            Ok(key) => match entries.iter().position(|e| e.key.kid() == key.kid()) {
+                Some(first) => faults.push(KeyError::DuplicateKid {
+                    kid: key.kid().to_string(),
+                    first: read[first].path.clone(),
+                    second: source.path.clone(),
+                }),
+                None => {
+                    read.push(source);
+                    entries.push(Entry {
+                        key: Arc::new(key),
+                        life: source.life,
+                    });
+                }
+            },
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if sources.iter().all(|source| source.life.published_only) {
+        faults.push(KeyError::NoneActive);
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let mut files: Vec<PathBuf> = sources.into_iter().map(|source| source.path).collect();
+    if let RingSource::Folder(folder) = source {
+        files.push(folder.join(manifest::FILE));
+    }
+    Ok((entries, files))
+}
+
 impl Keys {
-    fn load(sources: &[KeySource], generation: u64) -> Result<Self, Vec<KeyError>> {
-        let mut faults = Vec::new();
-        let mut keys: Vec<(&KeySource, Arc<SigningKey>)> = Vec::with_capacity(sources.len());
-        for source in sources {
-            match source.load() {
-                Ok(key) => match keys.iter().find(|(_, other)| other.kid() == key.kid()) {
-                    Some((first, _)) => faults.push(KeyError::DuplicateKid {
-                        kid: key.kid().to_string(),
-                        first: first.path.clone(),
-                        second: source.path.clone(),
-                    }),
-                    None => keys.push((source, Arc::new(key))),
-                },
-                Err(fault) => faults.push(fault),
-            }
-        }
-        if sources.iter().all(|source| source.published_only) {
-            faults.push(KeyError::NoneActive);
-        }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        let active = keys.iter().position(|(source, _)| !source.published_only);
-        let Some(active) = active.map(|i| keys.remove(i).1) else {
-            return Err(vec![KeyError::NoneActive]);
-        };
-        let published = std::iter::once(&active).chain(keys.iter().map(|(_, key)| key));
+    fn at(
+        generation: u64,
+        entries: Vec<Entry>,
+        files: Vec<PathBuf>,
+        now: Timestamp,
+        trusted: impl Fn(&Entry) -> bool,
+    ) -> Result<Self, KeyError> {
+        let lives: Vec<Life> = entries.iter().map(|entry| entry.life).collect();
+        let turn = life::turn(&lives, now, |of| trusted(&entries[of]));
+        let turn = turn.ok_or(KeyError::NoneActive)?;
+        let states: Vec<KeyState> = (0..lives.len())
+            .map(|of| life::state(&lives, of, turn, now))
+            .collect();
+        let others =
+            (0..lives.len()).filter(|of| *of != turn.active && states[*of] != KeyState::Gone);
+        let published = std::iter::once(turn.active).chain(others);
         let jwks = Jwks {
-            keys: published.map(|key| key.public().clone()).collect(),
+            keys: published
+                .map(|of| entries[of].key.public().clone())
+                .collect(),
         };
         Ok(Self {
             generation,
-            active,
+            active: Arc::clone(&entries[turn.active].key),
+            entries,
+            files,
+            turn,
+            states,
             jwks: Arc::new(jwks),
         })
     }

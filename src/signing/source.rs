@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::der::Algorithm;
 use super::error::KeyError;
 use super::key::{MIN_BITS, SigningKey};
+use super::life::Life;
 use super::pem::Armour;
 use super::{der, jwk, pem};
 
@@ -30,8 +31,8 @@ pub struct KeySource {
     pub path: PathBuf,
     /// The `kid` to publish; else a JWK's own `kid`, else the RFC 7638 thumbprint.
     pub kid: Option<String>,
-    /// Published, but never used to sign (a key that comes next, or one that retires).
-    pub published_only: bool,
+    /// When it is published, and signs.
+    pub life: Life,
 }
 
 impl KeySource {
@@ -41,7 +42,7 @@ impl KeySource {
         Self {
             path: path.into(),
             kid: None,
-            published_only: false,
+            life: Life::default(),
         }
     }
 

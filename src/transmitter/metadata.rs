@@ -97,6 +97,12 @@ impl SsfMetadata {
         &self.path
     }
 
+    /// Where a receiver looks for this document.
+    #[must_use]
+    pub fn url(&self) -> Option<Url> {
+        Url::parse(&self.issuer).ok()?.join(&self.path).ok()
+    }
+
     /// `host` or `host:port` of the issuer, the default port left out.
     #[must_use]
     pub fn authority(&self) -> &str {

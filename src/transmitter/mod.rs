@@ -13,6 +13,7 @@
 //! Stream management, verification and poll delivery (SSF §8) are to be routes beside these.
 
 pub mod metadata;
+pub mod outside;
 pub mod serve;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use bytes::Bytes;
 use headers::{ETag, HeaderMapExt as _, IfNoneMatch};
 
 pub use metadata::{MetadataError, SsfMetadata};
+pub use outside::{Fetched, Outside, OutsideError};
 pub use serve::serve;
 pub use tls::{Identity, TlsError};
 

@@ -43,6 +43,7 @@ mod replay_order;
 mod replays;
 mod resets;
 mod retries;
+mod rotation;
 mod security;
 mod shared_state;
 mod state_faults;

@@ -3,22 +3,30 @@
 use std::sync::Arc;
 
 use crate::bridge::StartError;
-use crate::config::{Config, MultiBufferUse};
-use crate::signing::{KeyRing, KeySource, MultiBuffer, MultiBufferError, Signer};
+use crate::config::{Config, KeysConfig, MultiBufferUse, SigningSettings};
+use crate::signing::{
+    KeyError, KeyRing, KeySource, MultiBuffer, MultiBufferError, RingSource, Signer,
+};
 
-/// The key files in the order of the configuration.
-pub(in crate::bridge) fn key_sources(config: &Config) -> Vec<KeySource> {
-    config
-        .signing
-        .keys
-        .iter()
-        .map(|key| {
-            let mut source = KeySource::new(&key.file);
-            source.kid = key.kid.clone();
-            source.published_only = key.published_only;
-            source
-        })
-        .collect()
+/// Where the keys are.
+pub(crate) fn ring_source(config: &SigningSettings) -> RingSource {
+    match &config.keys {
+        KeysConfig::Ring(folder) => RingSource::Folder(folder.clone()),
+        KeysConfig::Files(keys) => {
+            let each = keys.iter().map(|key| KeySource {
+                kid: key.kid.clone(),
+                life: key.life,
+                ..KeySource::new(&key.file)
+            });
+            RingSource::Files(each.collect())
+        }
+    }
+}
+
+/// The keys of the process. Blocking.
+pub(in crate::bridge) fn ring(config: &SigningSettings) -> Result<KeyRing, Vec<KeyError>> {
+    let known_after = config.check_published.then_some(config.publish_before_use);
+    KeyRing::open(ring_source(config), known_after)
 }
 
 /// The signer threads, eight signatures at once where the configuration wants that and the machine can.

@@ -23,6 +23,7 @@ use url::Url;
 use super::mistake::Mistake;
 use super::tree::Places;
 use crate::secret::Secret;
+use crate::signing::Life;
 
 pub use replay::*;
 pub use stream::*;
@@ -120,8 +121,12 @@ pub enum GroupProtocol {
 /// The signing keys.
 #[derive(Clone, Debug)]
 pub struct SigningSettings {
-    /// At least one of them signs; file paths are distinct.
-    pub keys: Vec<SigningKeyConfig>,
+    /// Where they are.
+    pub keys: KeysConfig,
+    /// How long a key is published before it signs.
+    pub publish_before_use: Duration,
+    /// A key must be seen in the public JWKS before it signs.
+    pub check_published: bool,
     /// Signer threads; default one per core.
     pub threads: NonZeroUsize,
     /// Whether eight RSA signatures are made at once.
@@ -143,6 +148,15 @@ pub enum MultiBufferUse {
     Never,
 }
 
+/// Where the keys of a ring are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysConfig {
+    /// At least one of them signs at some time; file paths are distinct.
+    Files(Vec<SigningKeyConfig>),
+    /// A folder with a manifest.
+    Ring(PathBuf),
+}
+
 /// One key file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningKeyConfig {
@@ -150,8 +164,8 @@ pub struct SigningKeyConfig {
     pub file: PathBuf,
     /// Overrides the default, the RFC 7638 thumbprint.
     pub kid: Option<String>,
-    /// In the JWKS, but never signs: the next key before, or the last key after a rotation.
-    pub published_only: bool,
+    /// When it is published, and signs.
+    pub life: Life,
 }
 
 /// The public listener.

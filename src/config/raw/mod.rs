@@ -6,6 +6,7 @@
 //! configuration for its hash: secrets are left out.
 
 mod receiver;
+mod signing;
 mod state;
 mod stream;
 mod text;
@@ -15,9 +16,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::domain::{GroupProtocol, LogFormat, MultiBufferUse};
+use super::domain::{GroupProtocol, LogFormat};
 
 pub(crate) use receiver::*;
+pub(crate) use signing::*;
 pub(crate) use state::*;
 pub(crate) use stream::*;
 pub(crate) use text::*;
@@ -120,45 +122,6 @@ fn default_max_poll_interval() -> DurationText {
 
 fn default_prefetch() -> SizeText {
     "4MiB".into()
-}
-
-/// The keys that sign SETs.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RawSigning {
-    /// Key files. The first that is not `published_only` signs; all are in the JWKS.
-    #[schemars(
-        length(min = 1),
-        extend("x-mend" = "add a key: `setbridge keys generate` makes one")
-    )]
-    pub(crate) keys: Vec<RawSigningKey>,
-    /// Signer threads; default one per core.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1024))]
-    pub(crate) threads: Option<u32>,
-    /// Eight RSA signatures at once by Intel's crypto_mb, on CPUs with AVX512-IFMA: `auto` where it
-    /// is found, `required` refuses to start without it, `never` leaves it alone.
-    #[serde(default)]
-    pub(crate) multi_buffer: MultiBufferUse,
-    /// The library's file; default libcrypto_mb.so beside the program, in ../lib, or where the
-    /// system's dynamic linker looks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) multi_buffer_library: Option<PathText>,
-}
-
-/// One key file.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RawSigningKey {
-    /// RSA private key of at least 2048 bits: PEM (PKCS#1, PKCS#8) or JWK.
-    pub(crate) file: PathText,
-    /// Key id; default the RFC 7638 thumbprint.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
-    pub(crate) kid: Option<String>,
-    /// In the JWKS, but never signs: the next key before a rotation, the last one after it.
-    #[serde(default)]
-    pub(crate) published_only: bool,
 }
 
 /// What receivers fetch from us: JWKS and SSF metadata.

@@ -7,13 +7,12 @@ mod kafka;
 mod receiver;
 mod relations;
 mod replay;
+mod signing;
 mod state;
 mod stream;
 mod text;
 
-use std::collections::{BTreeMap, HashSet};
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 use super::domain::*;
 use super::fingerprint;
@@ -79,7 +78,7 @@ pub(super) fn config(
 
 fn assemble(raw: &RawConfig, checker: &mut Checker<'_>) -> Option<Config> {
     let kafka = kafka::settings(&raw.kafka, checker);
-    let signing = signing(&raw.signing, checker);
+    let signing = signing::settings(raw, checker);
     let transmitter = transmitter(&raw.transmitter, checker);
     let admin = admin(&raw.admin, checker);
     let state = state::state(&raw.state, checker);
@@ -109,45 +108,6 @@ fn assemble(raw: &RawConfig, checker: &mut Checker<'_>) -> Option<Config> {
         streams,
         hash: fingerprint::config_hash(raw),
         places: checker.places.clone(),
-    })
-}
-
-fn signing(raw: &RawSigning, checker: &mut Checker<'_>) -> Option<SigningSettings> {
-    let at = "/signing/keys";
-    let mut files = HashSet::new();
-    for (index, key) in raw.keys.iter().enumerate() {
-        if !files.insert(&key.file.0) {
-            let at = child(&child(at, index), "file");
-            checker.wrong::<()>(&at, "this key file is listed twice", "list it once");
-        }
-    }
-    if !raw.keys.is_empty() && raw.keys.iter().all(|key| key.published_only) {
-        return checker.wrong(
-            at,
-            "every key is `published_only`, so none signs",
-            "take `published_only` from the key that signs",
-        );
-    }
-    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    Some(SigningSettings {
-        keys: raw
-            .keys
-            .iter()
-            .map(|key| SigningKeyConfig {
-                file: PathBuf::from(&key.file.0),
-                kid: key.kid.clone(),
-                published_only: key.published_only,
-            })
-            .collect(),
-        threads: match raw.threads {
-            Some(threads) => text::count(threads, "/signing/threads", checker)?,
-            None => cores,
-        },
-        multi_buffer: raw.multi_buffer,
-        multi_buffer_library: raw
-            .multi_buffer_library
-            .as_ref()
-            .map(|path| PathBuf::from(&path.0)),
     })
 }
 

@@ -124,16 +124,9 @@ fn start_at(raw: &str, at: &str, checker: &mut Checker<'_>) -> Option<StartAt> {
     match raw {
         "earliest" => Some(StartAt::Earliest),
         "latest" => Some(StartAt::Latest),
-        time => match time.parse::<jiff::Timestamp>() {
-            Ok(time) => Some(StartAt::Time {
-                epoch_ms: time.as_millisecond(),
-            }),
-            Err(_) => checker.wrong(
-                at,
-                format!("{time:?} is no time of the calendar"),
-                "write earliest, latest, or a time such as 2026-01-31T08:00:00Z",
-            ),
-        },
+        time => text::time(time, at, checker).map(|time| StartAt::Time {
+            epoch_ms: time.as_millisecond(),
+        }),
     }
 }
 

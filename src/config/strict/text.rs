@@ -235,6 +235,17 @@ pub(super) fn identity(
     }
 }
 
+/// A moment, as RFC 3339 writes it.
+pub(super) fn time(raw: &str, at: &str, checker: &mut Checker<'_>) -> Option<jiff::Timestamp> {
+    raw.parse().ok().or_else(|| {
+        checker.wrong(
+            at,
+            format!("{raw:?} is no time of the calendar"),
+            "write a time such as 2026-01-31T08:00:00Z",
+        )
+    })
+}
+
 /// A secret that travels in a header: no line ends, nothing invisible.
 pub(super) fn header_secret(
     raw: &RawSecret,

@@ -218,7 +218,7 @@ fn shapes() {
         (
             "[{file: signing.pem}]",
             "[]",
-            "f:4:9: signing.keys: the list is empty",
+            "f:4:3: signing: there is no key that signs",
             "setbridge keys generate",
         ),
         (
@@ -297,6 +297,24 @@ fn kafka_and_keys() {
             "{file: signing.pem}",
             "{file: a.pem}, {file: a.pem}",
             "f:4:32: signing.keys[1].file: this key file is listed twice",
+            "",
+        ),
+        (
+            "keys: [{file: signing.pem}]",
+            "keys: [{file: signing.pem}]\n  ring: keys",
+            "f:5:9: signing.ring: there are `keys` and a `ring`",
+            "give one of them",
+        ),
+        (
+            "{file: signing.pem}",
+            "{file: signing.pem, not_before: tomorrow}",
+            "f:4:42: signing.keys[0].not_before: \"tomorrow\" is no time of the calendar",
+            "2026-01-31T08:00:00Z",
+        ),
+        (
+            "{file: signing.pem}",
+            "{file: signing.pem, not_before: '2026-01-02T00:00:00Z', not_after: '2026-01-01T00:00:00Z'}",
+            "f:4:77: signing.keys[0].not_after: not_after is not after not_before",
             "",
         ),
         (

@@ -1,6 +1,17 @@
 //! The ring: what signs, what is published, what a reload changes.
 
+use std::time::Duration;
+
 use super::*;
+use crate::set::Timestamp;
+
+const PUBLISHED_ONLY: Life = Life {
+    not_before: None,
+    not_after: None,
+    published_until: None,
+    published_only: true,
+    at_once: false,
+};
 
 #[test]
 fn a_ring_tells_every_fault_at_once() {
@@ -25,7 +36,7 @@ fn a_ring_tells_every_fault_at_once() {
         [KeyError::NoneActive]
     ));
     let published = KeySource {
-        published_only: true,
+        life: PUBLISHED_ONLY,
         ..KeySource::new(fixture(names[1]))
     };
     assert!(matches!(
@@ -37,7 +48,7 @@ fn a_ring_tells_every_fault_at_once() {
 #[test]
 fn the_first_key_that_is_not_only_published_signs() {
     let next = KeySource {
-        published_only: true,
+        life: PUBLISHED_ONLY,
         ..KeySource::new(fixture("rsa-2048.pkcs8.pem"))
     };
     let active = KeySource::new(fixture("rsa-3072.pkcs1.pem"));
@@ -110,4 +121,97 @@ fn the_same_kid_over_another_key_is_a_change() {
     assert!(reloaded.changed);
     assert_eq!((reloaded.added.len(), reloaded.removed.len()), (1, 1));
     assert_eq!(ring.generation(), 2);
+}
+
+const HOUR: i64 = 3_600;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_secs(seconds)
+}
+
+/// A folder with two keys: the second one is to sign from the first hour on, and the first one leaves after the third.
+fn two_keys(folder: &Path) -> RingSource {
+    fs::write(folder.join("a.pem"), text("rsa-2048.pkcs8.pem")).expect("write");
+    fs::write(folder.join("b.pem"), text("rsa-3072.pkcs1.pem")).expect("write");
+    let manifest = r#"{"keys": [
+        {"file": "a.pem", "kid": "a", "not_before": "1970-01-01T00:00:00Z", "published_until": "1970-01-01T03:00:00Z"},
+        {"file": "b.pem", "kid": "b", "not_before": "1970-01-01T01:00:00Z"}
+    ]}"#;
+    fs::write(folder.join("ring.json"), manifest).expect("write");
+    RingSource::Folder(folder.to_owned())
+}
+
+fn states(ring: &KeyRing) -> Vec<&'static str> {
+    let keys = ring.keys();
+    keys.iter().map(|(_, _, state)| state.as_str()).collect()
+}
+
+#[test]
+fn a_ring_moves_on_with_the_time() {
+    let folder = tempfile::tempdir().expect("folder");
+    let ring = KeyRing::open_at(two_keys(folder.path()), None, at(0)).expect("ring");
+    assert_eq!(states(&ring), ["active", "next"]);
+    assert_eq!(ring.jwks().keys.len(), 2, "published before it is used");
+    assert_eq!(ring.advance(at(HOUR - 1)), None);
+    let moved = ring.advance(at(HOUR)).expect("b's turn");
+    assert_eq!((moved.active.as_str(), moved.generation), ("b", 2));
+    assert!(moved.added.is_empty() && moved.removed.is_empty());
+    assert_eq!(states(&ring), ["retiring", "active"]);
+    let moved = ring.advance(at(3 * HOUR)).expect("a leaves");
+    assert_eq!(moved.removed.len(), 1);
+    assert_eq!(states(&ring), ["gone", "active"]);
+    assert!(!ring.publishes(&moved.removed[0]));
+    assert_eq!(ring.files().len(), 3, "{:?}", ring.files());
+    let late = KeyRing::open_at(two_keys(folder.path()), None, at(3 * HOUR)).expect("ring");
+    assert_eq!(late.active().kid().as_str(), "b");
+}
+
+#[test]
+fn a_key_waits_until_it_was_seen_in_the_public_jwks() {
+    let folder = tempfile::tempdir().expect("folder");
+    let known_after = Some(Duration::from_secs(900));
+    let source = two_keys(folder.path());
+    let open = |now| KeyRing::open_at(source.clone(), known_after, at(now)).expect("ring");
+    let ring = open(0);
+    assert_eq!(ring.awaits(), None);
+    assert_eq!(ring.advance(at(HOUR)), None, "it is not known to anybody");
+    assert_eq!(states(&ring), ["active", "next"]);
+    let awaited = ring.awaits().expect("b");
+    assert_eq!(awaited.kid().as_str(), "b");
+    let moved = ring
+        .seen(awaited.kid().clone(), at(HOUR))
+        .expect("its turn");
+    assert_eq!(moved.active.as_str(), "b");
+    assert_eq!(ring.awaits(), None);
+    // A reload forgets nothing.
+    ring.reload_at(at(HOUR)).expect("the same files");
+    assert_eq!(ring.active().kid().as_str(), "b");
+
+    // A restart right after the turn asks again; one long after it need not.
+    assert_eq!(states(&open(HOUR + 899)), ["active", "next"]);
+    assert_eq!(states(&open(HOUR + 900)), ["retiring", "active"]);
+    // Nobody else may sign any more.
+    assert_eq!(states(&open(3 * HOUR)), ["gone", "active"]);
+    // The key before it is leaked.
+    let manifest = fs::read_to_string(folder.path().join("ring.json")).expect("a manifest");
+    let at_once = manifest.replace("01:00:00Z\"", "01:00:00Z\", \"at_once\": true");
+    fs::write(folder.path().join("ring.json"), at_once).expect("write");
+    assert_eq!(states(&open(HOUR)), ["retiring", "active"]);
+}
+
+#[test]
+fn a_ring_whose_time_is_over_goes_on_and_says_so() {
+    let folder = tempfile::tempdir().expect("folder");
+    fs::write(folder.path().join("a.pem"), text("rsa-2048.pkcs8.pem")).expect("write");
+    let manifest = r#"{"keys": [{"file": "a.pem", "not_after": "1970-01-01T01:00:00Z", "published_until": "1970-01-01T02:00:00Z"}]}"#;
+    fs::write(folder.path().join("ring.json"), manifest).expect("write");
+    let source = RingSource::Folder(folder.path().to_owned());
+    let ring = KeyRing::open_at(source.clone(), None, at(0)).expect("ring");
+    assert!(!ring.is_overdue());
+    ring.advance(at(HOUR));
+    assert!(ring.is_overdue());
+    let kid = ring.active().kid().clone();
+    assert_eq!(ring.advance(at(2 * HOUR)), None, "the last key stays");
+    assert!(ring.publishes(&kid));
+    assert!(KeyRing::open_at(source, None, at(2 * HOUR)).is_err());
 }

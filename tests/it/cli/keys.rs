@@ -71,3 +71,129 @@ fn keys_are_made_shown_and_exported() {
         65
     );
 }
+
+/// The lines of `keys list --json`: kid and state.
+fn states(folder: &tempfile::TempDir) -> Vec<(String, String)> {
+    let listed = setbridge(folder, &["keys", "list", "--ring", "ring", "--json"]);
+    assert_eq!(listed.code, 0, "{}", listed.err);
+    let lines = listed
+        .out
+        .lines()
+        .map(|line| -> Value { serde_json::from_str(line).unwrap() });
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    lines
+        .map(|key| (text(&key["kid"]), text(&key["state"])))
+        .collect()
+}
+
+#[test]
+fn a_ring_is_rotated_and_its_keys_retire() {
+    let folder = empty();
+    let keys = |args: &[&str]| {
+        let args = [&["keys"], args, &["--ring", "ring"]].concat();
+        setbridge(&folder, &args)
+    };
+    assert_eq!(keys(&["list"]).code, 66, "there is no ring yet");
+    assert_eq!(keys(&["retire", "a"]).code, 66);
+    let first = keys(&["rotate"]);
+    assert_eq!((first.code, first.err.as_str()), (0, ""));
+    let a = states(&folder)[0].0.clone();
+    assert_eq!(states(&folder), [(a.clone(), "active".to_owned())]);
+    assert!(
+        first
+            .out
+            .contains(&format!("{a} is published, and signs\n")),
+        "{}",
+        first.out
+    );
+    let alone = keys(&["retire", &a]);
+    assert_eq!(alone.code, 65);
+    assert!(
+        alone.err.contains("no other key could sign"),
+        "{}",
+        alone.err
+    );
+
+    let second = keys(&["rotate", "--publish-before-use", "1h", "--bits", "3072"]);
+    assert_eq!(second.code, 0, "{}", second.err);
+    let b = states(&folder)[1].0.clone();
+    let states_are = |wanted: &[(&String, &str)]| {
+        let found = states(&folder);
+        let wanted: Vec<_> = wanted
+            .iter()
+            .map(|(kid, state)| ((*kid).clone(), (*state).to_owned()))
+            .collect();
+        assert_eq!(found, wanted);
+    };
+    states_are(&[(&a, "active"), (&b, "next")]);
+    let text = keys(&["list"]).out;
+    assert!(text.lines().nth(2).unwrap().contains("3072"), "{text}");
+    // One waits already; and a ring that nobody may change twice at once is not changed by a refusal.
+    let before = fs::read(folder.path().join("ring/ring.json")).unwrap();
+    assert_eq!(keys(&["rotate"]).code, 65);
+    assert_eq!(keys(&["retire", &a]).code, 65);
+    assert_eq!(keys(&["retire", "nobody"]).code, 65);
+    assert_eq!(
+        fs::read(folder.path().join("ring/ring.json")).unwrap(),
+        before
+    );
+
+    assert_eq!(keys(&["rotate", "--now"]).code, 0);
+    states_are(&[(&a, "retiring"), (&b, "active")]);
+    let leaked = keys(&["retire", &a, "--now"]);
+    assert_eq!(leaked.code, 0, "{}", leaked.err);
+    assert!(leaked.out.contains("is deleted"), "{}", leaked.out);
+    states_are(&[(&b, "active")]);
+    let mut files: Vec<_> = fs::read_dir(folder.path().join("ring"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    let mut wanted = [
+        ".lock".to_owned(),
+        format!("{b}.pem"),
+        "ring.json".to_owned(),
+    ];
+    wanted.sort();
+    assert_eq!(files, wanted, "the leaked key is gone");
+
+    fs::write(folder.path().join("ring/ring.json"), "{}").unwrap();
+    let broken = keys(&["rotate"]);
+    assert_eq!(broken.code, 65);
+    assert!(
+        broken.err.contains("is no manifest of a ring"),
+        "{}",
+        broken.err
+    );
+    assert_eq!(keys(&["rotate", "--keep", "soon"]).code, 64);
+}
+
+#[test]
+fn what_cannot_be_verified_says_why() {
+    let folder = empty();
+    let configuration = "group_id: g
+kafka: {bootstrap_servers: 127.0.0.1:1}
+signing: {ring: ring}
+transmitter: {issuer: 'http://127.0.0.1:1'}
+streams: [{id: okta, topics: [t], receiver: {url: 'http://127.0.0.1:1/'}}]
+";
+    fs::write(folder.path().join("c.yaml"), configuration).unwrap();
+    let no_ring = setbridge(&folder, &["keys", "verify", "-c", "c.yaml"]);
+    assert_eq!(no_ring.code, 66, "{}", no_ring.err);
+    let made = setbridge(&folder, &["keys", "rotate", "-c", "c.yaml"]);
+    assert_eq!(made.code, 0, "{}", made.err);
+    let down = setbridge(&folder, &["keys", "verify", "-c", "c.yaml"]);
+    assert_eq!(down.code, 69, "{}", down.err);
+    assert!(
+        down.out
+            .contains("http://127.0.0.1:1/jwks.json cannot be fetched"),
+        "{}",
+        down.out
+    );
+    let listed = configuration.replace("ring: ring", "keys: [{file: a.pem}]");
+    fs::write(folder.path().join("d.yaml"), listed).unwrap();
+    assert_eq!(
+        setbridge(&folder, &["keys", "rotate", "-c", "d.yaml"]).code,
+        64
+    );
+}

@@ -1,0 +1,306 @@
+//! `setbridge keys list|rotate|retire`: the life of the keys in a ring.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use comfy_table::Table;
+use jiff::Timestamp as Instant;
+use serde_json::json;
+
+use super::whole::write_whole;
+use super::{KeysError, ended, key_bits};
+use crate::bridge::assembly;
+use crate::cli::{ConfigArgs, Console, Exit, LogArgs};
+use crate::config;
+use crate::set::Timestamp;
+use crate::signing::key::{KeyBits, generate_pem};
+use crate::signing::{KeyError, KeyRing, KeyState, Manifest, RingSource, manifest};
+
+/// Which ring.
+#[derive(Debug, Args)]
+pub struct RingArgs {
+    /// Folder of the ring; else the one of the configuration
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub ring: Option<PathBuf>,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Arguments of `keys list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Which ring.
+    #[command(flatten)]
+    pub of: RingArgs,
+    /// One JSON object a key
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `keys rotate`.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// Which ring.
+    #[command(flatten)]
+    pub of: RingArgs,
+    /// The old key is leaked: the new one signs at once, without waiting until receivers know it
+    #[arg(long)]
+    pub now: bool,
+    /// How long the new key is published before it signs; else as configured, else 15m
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    pub publish_before_use: Option<Duration>,
+    /// How long the old key stays published when it signs no more
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = config::duration)]
+    pub keep: Duration,
+    /// Size of the key
+    #[arg(long, value_name = "BITS", default_value = "2048",
+          value_parser = PossibleValuesParser::new(["2048", "3072", "4096"]).map(|bits| key_bits(&bits)))]
+    pub bits: KeyBits,
+}
+
+/// Arguments of `keys retire`.
+#[derive(Debug, Args)]
+pub struct RetireArgs {
+    /// The kid, as `keys list` shows it
+    #[arg(value_name = "KID")]
+    pub kid: String,
+    /// Which ring.
+    #[command(flatten)]
+    pub of: RingArgs,
+    /// It is leaked: it leaves the JWKS at once, and one that waits for its turn signs at once
+    #[arg(long)]
+    pub now: bool,
+    /// How long it stays published
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = config::duration)]
+    pub keep: Duration,
+}
+
+/// A ring that was asked for.
+struct Asked {
+    source: RingSource,
+    publish_before_use: Duration,
+}
+
+/// `publish_before_use` without a configuration.
+const BEFORE_USE: Duration = Duration::from_secs(15 * 60);
+
+impl RingArgs {
+    fn find(&self, log: &LogArgs, console: &mut Console<'_>) -> io::Result<Result<Asked, Exit>> {
+        if let Some(folder) = &self.ring {
+            return Ok(Ok(Asked {
+                source: RingSource::Folder(folder.clone()),
+                publish_before_use: BEFORE_USE,
+            }));
+        }
+        let config = self.config.load(log, console)?;
+        Ok(config.map(|config| Asked {
+            source: assembly::signing::ring_source(&config.signing),
+            publish_before_use: config.signing.publish_before_use,
+        }))
+    }
+
+    /// The folder of a ring that can be changed.
+    fn folder(
+        &self,
+        log: &LogArgs,
+        console: &mut Console<'_>,
+    ) -> io::Result<Result<(PathBuf, Duration), Exit>> {
+        let asked = match self.find(log, console)? {
+            Ok(asked) => asked,
+            Err(exit) => return Ok(Err(exit)),
+        };
+        match asked.source {
+            RingSource::Folder(folder) => Ok(Ok((folder, asked.publish_before_use))),
+            RingSource::Files(_) => {
+                writeln!(
+                    console.err,
+                    "the configuration lists its keys in signing.keys, which nobody but its author changes\n    mend: make a ring with --ring DIR and set signing.ring to it"
+                )?;
+                Ok(Err(Exit::Usage))
+            }
+        }
+    }
+}
+
+/// Shows each key with what it does now.
+pub(super) fn list(args: &ListArgs, log: &LogArgs, console: &mut Console<'_>) -> io::Result<Exit> {
+    let asked = match args.of.find(log, console)? {
+        Ok(asked) => asked,
+        Err(exit) => return Ok(exit),
+    };
+    let ring = match KeyRing::open(asked.source, None) {
+        Ok(ring) => ring,
+        Err(faults) => return ended(Err(KeysError::Keys(faults)), console),
+    };
+    let time = |time: Option<Timestamp>| {
+        let at = time.and_then(|time| Instant::from_second(time.as_secs()).ok());
+        at.map(|at| at.to_string())
+    };
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header([
+        "KID",
+        "STATE",
+        "BITS",
+        "SIGNS FROM",
+        "SIGNS UNTIL",
+        "PUBLISHED UNTIL",
+    ]);
+    for (key, life, state) in ring.keys() {
+        let times = [life.not_before, life.not_after, life.published_until].map(time);
+        if args.json {
+            let [not_before, not_after, published_until] = times;
+            let line = json!({
+                "kid": key.kid(),
+                "state": state.as_str(),
+                "bits": key.bits(),
+                "not_before": not_before,
+                "not_after": not_after,
+                "published_until": published_until,
+            });
+            writeln!(console.out, "{line}")?;
+            continue;
+        }
+        let mut row = vec![
+            key.kid().to_string(),
+            state.as_str().to_owned(),
+            key.bits().to_string(),
+        ];
+        row.extend(times.map(|time| time.unwrap_or_else(|| "-".to_owned())));
+        table.add_row(row);
+    }
+    if !args.json {
+        writeln!(console.out, "{table}")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Makes the next key, or lets the one that waits sign at once.
+pub(super) fn rotate(
+    args: &RotateArgs,
+    log: &LogArgs,
+    console: &mut Console<'_>,
+) -> io::Result<Exit> {
+    let (folder, configured) = match args.of.folder(log, console)? {
+        Ok(found) => found,
+        Err(exit) => return Ok(exit),
+    };
+    let before_use = args.publish_before_use.unwrap_or(configured);
+    let change = |ring: &mut Manifest, now: Instant, out: &mut dyn Write| {
+        let new = match ring.needs_key(now, args.now)? {
+            true => {
+                let (pem, kid) = generate_pem(args.bits)?;
+                let file = format!("{kid}.pem");
+                write_whole(&folder.join(&file), pem.as_bytes(), 0o600, false)?;
+                Some((file, kid.to_string()))
+            }
+            false => None,
+        };
+        let from = ring.rotate(new, now, before_use, args.keep, args.now);
+        let signs = ring.keys.iter().find(|key| key.not_before == Some(from));
+        let kid = signs.and_then(|key| key.kid.as_deref()).unwrap_or_default();
+        if from <= now {
+            writeln!(out, "{kid} is published, and signs")?;
+        } else {
+            writeln!(out, "{kid} is published, and signs from {from} on")?;
+        }
+        Ok(())
+    };
+    let done = in_ring(&folder, true, change, &mut *console.out);
+    ended(done, console)
+}
+
+/// Lets a key sign no more.
+pub(super) fn retire(
+    args: &RetireArgs,
+    log: &LogArgs,
+    console: &mut Console<'_>,
+) -> io::Result<Exit> {
+    let (folder, _) = match args.of.folder(log, console)? {
+        Ok(found) => found,
+        Err(exit) => return Ok(exit),
+    };
+    let change = |ring: &mut Manifest, now: Instant, out: &mut dyn Write| {
+        ring.retire(&args.kid, now, args.keep, args.now)?;
+        let key = ring
+            .keys
+            .iter()
+            .find(|key| key.kid.as_deref() == Some(&args.kid));
+        let until = key.and_then(|key| key.published_until).unwrap_or(now);
+        writeln!(
+            out,
+            "{} signs no more, and is published until {until}",
+            args.kid
+        )?;
+        Ok(())
+    };
+    let done = in_ring(&folder, false, change, &mut *console.out);
+    ended(done, console)
+}
+
+/// Reads the manifest, changes it, takes out what is gone, and puts it in place: one command at a time.
+fn in_ring(
+    folder: &Path,
+    may_be_new: bool,
+    change: impl FnOnce(&mut Manifest, Instant, &mut dyn Write) -> Result<(), KeysError>,
+    out: &mut dyn Write,
+) -> Result<(), KeysError> {
+    let cannot_write = |source: io::Error| KeysError::Write {
+        path: folder.to_owned(),
+        source,
+    };
+    if may_be_new {
+        fs::create_dir_all(folder).map_err(cannot_write)?;
+    } else {
+        // Nothing is made where there is no ring.
+        Manifest::read(folder).map_err(|fault| KeysError::Keys(vec![fault]))?;
+    }
+    let _alone = lock(folder)?;
+    let now = Instant::from_second(Instant::now().as_second()).unwrap_or(Instant::UNIX_EPOCH);
+    let mut ring = match Manifest::read(folder) {
+        Err(KeyError::NoManifest { .. }) if may_be_new => Manifest::default(),
+        read => read.map_err(|fault| KeysError::Keys(vec![fault]))?,
+    };
+    change(&mut ring, now, out)?;
+    let gone = ring.sweep(now);
+    write_whole(&folder.join(manifest::FILE), &ring.to_json(), 0o644, true)?;
+    // Only now: a manifest never names a file that is not there.
+    for file in gone {
+        let path = folder.join(&file);
+        fs::remove_file(&path).map_err(|source| KeysError::Write {
+            path: path.clone(),
+            source,
+        })?;
+        writeln!(out, "{} has left the JWKS, and is deleted", path.display())?;
+    }
+    show_signing(folder, out)
+}
+
+/// What the bridge will make of it.
+fn show_signing(folder: &Path, out: &mut dyn Write) -> Result<(), KeysError> {
+    let ring = KeyRing::open(RingSource::Folder(folder.to_owned()), None);
+    let ring = ring.map_err(KeysError::Keys)?;
+    for (key, _, state) in ring.keys() {
+        if state != KeyState::Gone {
+            writeln!(out, "{:<9} {}", state.as_str(), key.kid())?;
+        }
+    }
+    Ok(())
+}
+
+/// Another command at the same ring is waited for.
+fn lock(folder: &Path) -> Result<File, KeysError> {
+    let path = folder.join(".lock");
+    let fault = |source: io::Error| KeysError::Write {
+        path: path.clone(),
+        source,
+    };
+    let file = File::create(&path).map_err(fault)?;
+    file.lock().map_err(fault)?;
+    Ok(file)
+}

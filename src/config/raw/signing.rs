@@ -1,0 +1,74 @@
+//! Keys: `signing`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::domain::MultiBufferUse;
+use super::{DurationText, PathText};
+
+/// The keys that sign SETs.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawSigning {
+    /// Key files; or `ring`. Of those whose time has come, the one that began last signs: without times the first that
+    /// is not `published_only`. All are in the JWKS.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) keys: Vec<RawSigningKey>,
+    /// Folder with keys and their times, as `setbridge keys rotate` makes it; instead of `keys`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ring: Option<PathText>,
+    /// How long a key is in the JWKS before it signs: longer than receivers cache it.
+    pub(crate) publish_before_use: DurationText,
+    /// A key signs only when it was seen in the JWKS at its public address; true when `transmitter.jwks_uri` is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) check_published: Option<bool>,
+    /// Signer threads; default one per core.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub(crate) threads: Option<u32>,
+    /// Eight RSA signatures at once by Intel's crypto_mb, on CPUs with AVX512-IFMA: `auto` where it
+    /// is found, `required` refuses to start without it, `never` leaves it alone.
+    pub(crate) multi_buffer: MultiBufferUse,
+    /// The library's file; default libcrypto_mb.so beside the program, in ../lib, or where the
+    /// system's dynamic linker looks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) multi_buffer_library: Option<PathText>,
+}
+
+impl Default for RawSigning {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            ring: None,
+            publish_before_use: "15m".into(),
+            check_published: None,
+            threads: None,
+            multi_buffer: MultiBufferUse::default(),
+            multi_buffer_library: None,
+        }
+    }
+}
+
+/// One key file.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawSigningKey {
+    /// RSA private key of at least 2048 bits: PEM (PKCS#1, PKCS#8) or JWK.
+    pub(crate) file: PathText,
+    /// Key id; default the RFC 7638 thumbprint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub(crate) kid: Option<String>,
+    /// In the JWKS, but never signs: the next key before a rotation, the last one after it.
+    #[serde(default)]
+    pub(crate) published_only: bool,
+    /// Signs from this time on, for example 2026-01-31T08:00:00Z; in the JWKS before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) not_before: Option<String>,
+    /// Signs no more from this time on; in the JWKS after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) not_after: Option<String>,
+    /// Leaves the JWKS at this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) published_until: Option<String>,
+}

@@ -1,0 +1,406 @@
+//! `ring.json`: which files of a folder are the keys of a ring, and when each of them signs. `setbridge keys` writes it,
+//! the bridge reads it.
+//!
+//! ```json
+//! {"keys": [
+//!   {"file": "old.pem", "kid": "old", "not_before": "2026-01-01T00:00:00Z", "published_until": "2026-07-02T00:15:00Z"},
+//!   {"file": "new.pem", "kid": "new", "not_before": "2026-07-01T00:15:00Z"}
+//! ]}
+//! ```
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp as Instant;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::error::KeyError;
+use super::life::Life;
+use super::source::KeySource;
+use crate::set::Timestamp;
+
+/// Name of the manifest in its folder.
+pub const FILE: &str = "ring.json";
+
+/// A hundred keys are 20 KB.
+const MAX_FILE: u64 = 256 * 1024;
+
+/// The keys of a folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// In the order in which they were made.
+    pub keys: Vec<ManifestKey>,
+}
+
+/// One key of a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestKey {
+    /// Name of its file, in the folder of the manifest.
+    pub file: String,
+    /// The `kid` to publish; else as for any key file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    /// Signs from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Instant>,
+    /// Signs no more from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Instant>,
+    /// Leaves the JWKS then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_until: Option<Instant>,
+    /// Signs at its time, seen in the public JWKS or not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_once: bool,
+}
+
+/// Why a ring cannot be changed as asked.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RingFault {
+    /// A key waits for its turn already.
+    #[error(
+        "key {kid} is published and signs from {from}; wait for it, or let it sign now with --now"
+    )]
+    HasNext {
+        /// The one that waits.
+        kid: String,
+        /// When its turn is.
+        from: Instant,
+    },
+    /// No key of that name.
+    #[error("no key {0} is in this ring; `setbridge keys list` shows which are")]
+    Unknown(String),
+    /// Nobody else could sign.
+    #[error("no other key could sign: first `setbridge keys rotate`")]
+    Last,
+    /// The other one is not published for long enough.
+    #[error("key {kid} signs only from {from}; wait for it, or let it sign now with --now")]
+    TooSoon {
+        /// The one that waits.
+        kid: String,
+        /// When its turn is.
+        from: Instant,
+    },
+}
+
+impl ManifestKey {
+    fn name(&self) -> String {
+        self.kid.clone().unwrap_or_else(|| self.file.clone())
+    }
+
+    fn life(&self) -> Life {
+        let seconds = |time: Option<Instant>| time.map(|t| Timestamp::from_secs(t.as_second()));
+        Life {
+            not_before: seconds(self.not_before),
+            not_after: seconds(self.not_after),
+            published_until: seconds(self.published_until),
+            published_only: false,
+            at_once: self.at_once,
+        }
+    }
+
+    fn is_gone(&self, now: Instant) -> bool {
+        self.published_until.is_some_and(|until| until <= now)
+    }
+
+    fn may_sign(&self, now: Instant) -> bool {
+        !self.is_gone(now) && !self.is_next(now) && self.not_after.is_none_or(|until| now < until)
+    }
+
+    fn is_next(&self, now: Instant) -> bool {
+        !self.is_gone(now) && self.not_before.is_some_and(|from| now < from)
+    }
+}
+
+impl Manifest {
+    /// Reads the manifest of `folder`. Blocking.
+    ///
+    /// # Errors
+    /// [`KeyError::Missing`], [`KeyError::Unreadable`], [`KeyError::BadManifest`].
+    pub fn read(folder: &Path) -> Result<Self, KeyError> {
+        let path = folder.join(FILE);
+        let bad = |what: String| KeyError::BadManifest {
+            path: path.clone(),
+            what,
+        };
+        let unreadable = |source: std::io::Error| match source.kind() {
+            ErrorKind::NotFound => KeyError::NoManifest {
+                folder: folder.to_owned(),
+            },
+            _ => KeyError::Unreadable {
+                path: path.clone(),
+                source,
+            },
+        };
+        if fs::metadata(&path).map_err(unreadable)?.len() > MAX_FILE {
+            return Err(bad(format!("it is longer than {MAX_FILE} bytes")));
+        }
+        let text = fs::read(&path).map_err(unreadable)?;
+        let found: Self = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
+        for key in &found.keys {
+            let mut parts = Path::new(&key.file).components();
+            let first = parts.next();
+            if !matches!(first, Some(std::path::Component::Normal(_))) || parts.next().is_some() {
+                return Err(bad(format!(
+                    "`{}` is no name of a file in its folder",
+                    key.file
+                )));
+            }
+        }
+        Ok(found)
+    }
+
+    /// As JSON, with a line end.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
+        json.push(b'\n');
+        json
+    }
+
+    /// The keys as sources, in the same order.
+    #[must_use]
+    pub fn sources(&self, folder: &Path) -> Vec<KeySource> {
+        let each = self.keys.iter().map(|key| KeySource {
+            kid: key.kid.clone(),
+            life: key.life(),
+            ..KeySource::new(folder.join(&key.file))
+        });
+        each.collect()
+    }
+
+    /// The key that waits for its turn, and the turn.
+    fn next(&self, now: Instant) -> Option<(usize, Instant)> {
+        let waits = self
+            .keys
+            .iter()
+            .enumerate()
+            .filter(|(_, key)| key.is_next(now));
+        let first = waits.min_by_key(|(_, key)| key.not_before)?;
+        Some((first.0, first.1.not_before?))
+    }
+
+    /// Whether a new key has to be made for [`Self::rotate`]: not when one waits that may sign `at_once`.
+    ///
+    /// # Errors
+    /// [`RingFault::HasNext`] when one waits, and may not.
+    pub fn needs_key(&self, now: Instant, at_once: bool) -> Result<bool, RingFault> {
+        match self.next(now) {
+            None => Ok(true),
+            Some(_) if at_once => Ok(false),
+            Some((of, from)) => Err(RingFault::HasNext {
+                kid: self.keys[of].name(),
+                from,
+            }),
+        }
+    }
+
+    /// Puts a new key into the ring: published now, it signs when it was published for `publish_before_use`, or at once
+    /// when it is the first one or `at_once`. What signed before stays published for `keep` after that. Without `new`,
+    /// the one that waits signs at once. Returns when it signs.
+    pub fn rotate(
+        &mut self,
+        new: Option<(String, String)>,
+        now: Instant,
+        publish_before_use: Duration,
+        keep: Duration,
+        at_once: bool,
+    ) -> Instant {
+        let is_first = !self.keys.iter().any(|key| key.may_sign(now));
+        let from = if is_first || at_once {
+            now
+        } else {
+            after(now, publish_before_use)
+        };
+        for key in &mut self.keys {
+            if key.may_sign(now) && key.published_until.is_none() {
+                key.published_until = Some(after(from, keep));
+            }
+        }
+        match (new, self.next(now)) {
+            (Some((file, kid)), _) => self.keys.push(ManifestKey {
+                file,
+                kid: Some(kid),
+                not_before: Some(from),
+                not_after: None,
+                published_until: None,
+                at_once,
+            }),
+            (None, Some((of, _))) => {
+                self.keys[of].not_before = Some(from);
+                self.keys[of].at_once = true;
+            }
+            (None, None) => {}
+        }
+        from
+    }
+
+    /// The key signs no more, and leaves the JWKS after `keep`, or at once. The one that waits signs `at_once` when there
+    /// is no other.
+    ///
+    /// # Errors
+    /// [`RingFault`]: there is no such key, or nobody else could sign.
+    pub fn retire(
+        &mut self,
+        kid: &str,
+        now: Instant,
+        keep: Duration,
+        at_once: bool,
+    ) -> Result<(), RingFault> {
+        let of = self.keys.iter().position(|key| key.name() == kid);
+        let of = of.ok_or_else(|| RingFault::Unknown(kid.to_owned()))?;
+        let mut others = self.keys.iter().enumerate().filter(|(at, _)| *at != of);
+        let needs_next = self.keys[of].may_sign(now) && !others.any(|(_, key)| key.may_sign(now));
+        if needs_next {
+            match self.next(now) {
+                None => return Err(RingFault::Last),
+                Some((next, _)) if at_once => {
+                    self.keys[next].not_before = Some(now);
+                    self.keys[next].at_once = true;
+                }
+                Some((next, from)) => {
+                    return Err(RingFault::TooSoon {
+                        kid: self.keys[next].name(),
+                        from,
+                    });
+                }
+            }
+        }
+        let key = &mut self.keys[of];
+        key.not_after = Some(key.not_after.map_or(now, |until| until.min(now)));
+        let until = if at_once { now } else { after(now, keep) };
+        key.published_until = Some(key.published_until.map_or(until, |there| there.min(until)));
+        Ok(())
+    }
+
+    /// Takes out the keys that have left the JWKS; returns their files.
+    pub fn sweep(&mut self, now: Instant) -> Vec<PathBuf> {
+        let gone = self.keys.extract_if(.., |key| key.is_gone(now));
+        gone.map(|key| PathBuf::from(key.file)).collect()
+    }
+}
+
+fn after(now: Instant, time: Duration) -> Instant {
+    now.checked_add(time).unwrap_or(Instant::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUARTER: Duration = Duration::from_secs(900);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn now() -> Instant {
+        "2026-01-01T00:00:00Z".parse().expect("a time")
+    }
+
+    fn new(name: &str) -> Option<(String, String)> {
+        Some((format!("{name}.pem"), name.to_owned()))
+    }
+
+    fn ring(names: &[&str]) -> Manifest {
+        let mut ring = Manifest::default();
+        for name in names {
+            ring.rotate(new(name), now(), QUARTER, DAY, false);
+        }
+        ring
+    }
+
+    #[test]
+    fn the_first_key_signs_at_once_and_the_next_one_is_published_before() {
+        let mut ring = Manifest::default();
+        assert_eq!(ring.rotate(new("a"), now(), QUARTER, DAY, false), now());
+        let from = ring.rotate(new("b"), now(), QUARTER, DAY, false);
+        assert_eq!(from, after(now(), QUARTER));
+        assert_eq!(ring.keys[0].published_until, Some(after(from, DAY)));
+        assert_eq!(ring.keys[1].published_until, None);
+        let waits = ring.needs_key(now(), false).expect_err("one waits");
+        assert_eq!(
+            waits,
+            RingFault::HasNext {
+                kid: "b".into(),
+                from
+            }
+        );
+        assert_eq!(ring.needs_key(from, false), Ok(true), "it has begun");
+    }
+
+    #[test]
+    fn a_leaked_key_is_replaced_at_once() {
+        let mut without_next = ring(&["a"]);
+        assert_eq!(without_next.needs_key(now(), true), Ok(true));
+        assert_eq!(
+            without_next.rotate(new("b"), now(), QUARTER, DAY, true),
+            now()
+        );
+        assert!(without_next.keys[1].at_once);
+        without_next.retire("a", now(), DAY, true).expect("b signs");
+        assert!(without_next.keys[0].is_gone(now()));
+
+        // The one that waits is known to receivers already: it is taken.
+        let mut with_next = ring(&["a", "b"]);
+        assert_eq!(with_next.needs_key(now(), true), Ok(false));
+        with_next.rotate(None, now(), QUARTER, DAY, true);
+        assert_eq!(with_next.keys[1].not_before, Some(now()));
+
+        let mut retired = ring(&["a", "b"]);
+        retired.retire("a", now(), DAY, true).expect("b waits");
+        assert!(retired.keys[1].may_sign(now()) && retired.keys[1].at_once);
+    }
+
+    #[test]
+    fn a_key_is_retired_only_when_another_one_signs() {
+        let mut alone = ring(&["a"]);
+        assert_eq!(alone.retire("a", now(), DAY, true), Err(RingFault::Last));
+        assert_eq!(
+            alone.retire("x", now(), DAY, false),
+            Err(RingFault::Unknown("x".into()))
+        );
+        let mut two = ring(&["a", "b"]);
+        let too_soon = two.retire("a", now(), DAY, false).expect_err("b waits");
+        assert!(matches!(too_soon, RingFault::TooSoon { .. }));
+        let later = after(now(), QUARTER);
+        two.retire("a", later, QUARTER, false).expect("b signs");
+        assert_eq!(two.keys[0].not_after, Some(later));
+        assert_eq!(two.keys[0].published_until, Some(after(later, QUARTER)));
+        assert_eq!(two.sweep(later), Vec::<PathBuf>::new());
+        assert_eq!(two.sweep(after(later, QUARTER)), [PathBuf::from("a.pem")]);
+        assert_eq!(two.keys.len(), 1);
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(matches!(
+            Manifest::read(folder.path()),
+            Err(KeyError::NoManifest { .. })
+        ));
+        let written = ring(&["a", "b"]);
+        fs::write(folder.path().join(FILE), written.to_json()).expect("written");
+        assert_eq!(Manifest::read(folder.path()).expect("read"), written);
+        for (text, what) in [
+            ("{", "EOF"),
+            (r#"{"keys":[{"file":"../a.pem"}]}"#, "no name of a file"),
+            (r#"{"keys":[{"file":"/a.pem"}]}"#, "no name of a file"),
+            (r#"{"keys":[{"file":""}]}"#, "no name of a file"),
+            (
+                r#"{"keys":[{"file":"a","not_befor":"2026"}]}"#,
+                "unknown field",
+            ),
+            (r#"{"keys":[{"file":"a","not_before":"tomorrow"}]}"#, ""),
+        ] {
+            fs::write(folder.path().join(FILE), text).expect("written");
+            let fault = Manifest::read(folder.path()).expect_err(text);
+            assert!(
+                matches!(fault, KeyError::BadManifest { .. }) && fault.to_string().contains(what),
+                "{fault}"
+            );
+        }
+    }
+}
