@@ -32,6 +32,7 @@ use super::status::StreamStatus;
 use super::stream::Stream;
 use super::valve::Wish;
 use going::Journeys;
+pub(in crate::pipeline) use rewinding::Forgetting;
 use rewinding::Rewinds;
 use settling::{Settling, Waiting, settle_in_order};
 

@@ -23,8 +23,11 @@ use crate::mapping::{Envelope, Mapping};
 use crate::metrics::{LabelValues, StreamMetrics};
 use crate::set::{Level, Timestamp};
 use crate::signing::{KeyRing, Signer};
-use crate::state::{Decided, Decision, Facts, Flushed, Handover, Reply, StateError, StreamState};
+use crate::state::{
+    Decided, Decision, Facts, Flushed, Handover, JtiKey, Reply, StateError, StreamState,
+};
 
+use super::desk::Forgetting;
 use super::journey::{Draft, Lease, LetGo, Outcome, Source, SourcePartition};
 use super::operator::OperatorHold;
 use super::outage::{Outage, Waiting};
@@ -37,6 +40,8 @@ use super::wire::Wire;
 pub(super) const MAX_RETRY: Duration = Duration::from_secs(10);
 /// The first of these waits.
 pub(super) const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// So many jtis are forgotten by one call of the state: milliseconds of its thread.
+const FORGET_AT_ONCE: usize = 1000;
 /// Reason of a dead letter: replayed, and the mapping makes no longer the SET that the dead letter is about.
 pub(super) const REPLAY_CHANGED: &str = "replay_changed";
 /// Reason of a dead letter: a record in the side topic that is no dead letter to be replayed there.
@@ -190,14 +195,14 @@ impl Stream {
         seat: &NewSeat,
         first: Reply<Handover>,
         lease: &Lease,
-        rewound: bool,
+        rewound: Option<Forgetting>,
     ) {
         let again = || self.ask_about(seat);
         let Ok(handover) = self.ask_until_answered(lease, first, again).await else {
             return;
         };
         let (topic, partition) = (&seat.topic, seat.partition);
-        if matches!(handover, Handover::TakenOver | Handover::Recreated) && !rewound {
+        if matches!(handover, Handover::TakenOver | Handover::Recreated) && rewound.is_none() {
             self.parts.metrics.handovers.inc();
             tracing::info!(stream = self.id(), %topic, partition, ?handover, "levels and marks of the partition were dropped");
         }
@@ -210,9 +215,29 @@ impl Stream {
             // order of the state's calls is enough; nobody waits for it.
             drop(self.parts.state.progress(topic, partition, seat.start));
         }
+        if let Some(Forgetting { jtis, done }) = rewound {
+            if self.forget(lease, &jtis).await.is_err() {
+                return;
+            }
+            // Who asked may have gone.
+            let _ = done.send(());
+        }
         if lease.wait(self.recalled.cancelled()).await.is_ok() {
             lease.taken_over.cancel();
         }
+    }
+
+    /// Forgets that these were delivered. A batch begins when the one before is durable: what other streams ask of the
+    /// state goes between.
+    async fn forget(&self, lease: &Lease, jtis: &[JtiKey]) -> Result<(), NotDurable> {
+        for some in jtis.chunks(FORGET_AT_ONCE) {
+            if lease.soft.is_cancelled() {
+                return Err(NotDurable::LetGo);
+            }
+            let forgotten = self.parts.state.forget(some);
+            self.durable(lease, None, forgotten).await?;
+        }
+        Ok(())
     }
 
     /// The state's answer. While it fails the stream is held, and the question is asked again.

@@ -9,10 +9,7 @@ use tokio::sync::oneshot;
 use super::super::valve::{ActError, Standing};
 use super::Desk;
 use crate::kafka::events::{NewSeat, Order, Seat};
-use crate::state::{Flushed, JtiKey};
-
-/// So many are forgotten by one call of the state.
-const BATCH: usize = 1000;
+use crate::state::JtiKey;
 
 type Tell = oneshot::Sender<Result<(), ActError>>;
 
@@ -22,8 +19,15 @@ struct Rewinding {
     partition: i32,
     from: i64,
     jtis: Vec<JtiKey>,
-    forgotten: Option<Flushed>,
+    /// Resolves when they are forgotten; fails when the partition left before.
+    forgotten: Option<oneshot::Receiver<()>>,
     tell: Tell,
+}
+
+/// What is forgotten before anything asks the state about a partition that was rewound.
+pub(in crate::pipeline) struct Forgetting {
+    pub(in crate::pipeline) jtis: Vec<JtiKey>,
+    pub(in crate::pipeline) done: oneshot::Sender<()>,
 }
 
 /// The partitions that are rewound, by their old seat.
@@ -73,25 +77,20 @@ impl Desk {
         let _ = tell.send(Err(refused));
     }
 
-    /// A seat begins: if it is one that was wanted, everything is forgotten before anything asks the state about it. The
+    /// A seat begins: if it is one that was wanted, this has to be forgotten before anything asks the state about it. The
     /// old seat has no journey left that could remember something.
-    pub(super) fn forget_rewound(&mut self, seat: &NewSeat) -> bool {
+    pub(super) fn take_rewound(&mut self, seat: &NewSeat) -> Option<Forgetting> {
         let wanted = self.rewinds.0.iter_mut().find(|(old, rewinding)| {
             !self.places.contains_key(old)
                 && seat.committed.is_none()
                 && (&*rewinding.topic, rewinding.partition, rewinding.from)
                     == (&*seat.topic, seat.partition, seat.start)
         });
-        let Some((_, rewinding)) = wanted else {
-            return false;
-        };
-        let state = &self.stream.parts.state;
-        for jtis in rewinding.jtis.chunks(BATCH) {
-            // The state keeps what it could not write, and the flush behind tells of all.
-            drop(state.forget(jtis));
-        }
-        rewinding.forgotten = Some(state.flush());
-        true
+        let (_, rewinding) = wanted?;
+        let (done, forgotten) = oneshot::channel();
+        rewinding.forgotten = Some(forgotten);
+        let jtis = std::mem::take(&mut rewinding.jtis);
+        Some(Forgetting { jtis, done })
     }
 
     pub(super) fn rewound(&mut self, seat: Seat, committed: bool) {
@@ -107,15 +106,16 @@ impl Desk {
             ..
         } = rewinding;
         tracing::warn!(stream = self.stream.id(), %topic, partition, from, "an operator's rewind: the partition is read once more, and what was delivered from there on goes out again");
-        let (stream, lease) = (Arc::clone(&self.stream), self.lease());
         self.preparing.spawn(async move {
             let durable = match forgotten {
-                Some(forgotten) => stream.durable(&lease, None, forgotten).await.is_ok(),
+                Some(forgotten) => forgotten.await.is_ok(),
                 None => false,
             };
             let done = match (durable, committed) {
                 (true, true) => Ok(()),
-                (false, _) => Err(ActError::NotDurable("the stream is ending".to_owned())),
+                (false, _) => Err(ActError::NotDurable(
+                    "the stream ends, or the partition left".to_owned(),
+                )),
                 (_, false) => Err(ActError::NotCommitted),
             };
             // Who asked may have gone.

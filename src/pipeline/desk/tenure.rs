@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::journey::{Lease, SourcePartition};
 use super::super::seats::Place;
 use super::super::stream::DEAD_LETTERS;
+use super::rewinding::Forgetting;
 use super::settling::Settling;
 use super::{Broken, Desk};
 use crate::config::Mode;
@@ -39,7 +40,7 @@ impl Desk {
             if self.stream.parts.mode == Mode::Live && !self.prepared.contains_key(&seat.topic) {
                 self.prepare(Arc::clone(&seat.topic));
             }
-            let rewound = self.forget_rewound(&seat);
+            let rewound = self.take_rewound(&seat);
             self.places
                 .insert(seat.seat, Place::new(&seat, lease.clone()));
             self.take_over(seat, lease, rewound);
@@ -59,7 +60,7 @@ impl Desk {
 
     /// Levels and marks of a partition are valid only for who decided last about it. The state is asked now, before
     /// anything else about the partition; nobody waits here for its answer, for it may take as long as an outage.
-    fn take_over(&mut self, seat: NewSeat, lease: Lease, rewound: bool) {
+    fn take_over(&mut self, seat: NewSeat, lease: Lease, rewound: Option<Forgetting>) {
         let stream = Arc::clone(&self.stream);
         let first = stream.ask_about(&seat);
         self.recalling
