@@ -151,19 +151,22 @@ impl Desk {
     }
 
     async fn hold(&self, now: &mut Now) {
-        let up = self.world.up().await;
-        if up.is_empty() {
-            return;
-        }
-        let answers = self.tell("hold", &up, &["--reason", "chaos"]).await;
-        let holding = up
-            .iter()
-            .zip(&answers)
-            .filter(|(_, answer)| is_held(answer));
-        let holding: Vec<Up> = holding.map(|(up, _)| *up).collect();
-        if !holding.is_empty() {
-            self.count("holds", 1);
-            now.held = Some((now_ms(), holding));
+        for _ in 0..TRIES {
+            let up = self.world.up().await;
+            if !up.is_empty() {
+                let answers = self.tell("hold", &up, &["--reason", "chaos"]).await;
+                let holding = up
+                    .iter()
+                    .zip(&answers)
+                    .filter(|(_, answer)| is_held(answer));
+                let holding: Vec<Up> = holding.map(|(up, _)| *up).collect();
+                if !holding.is_empty() {
+                    self.count("holds", 1);
+                    now.held = Some((now_ms(), holding));
+                    return;
+                }
+            }
+            sleep(BETWEEN).await;
         }
     }
 
