@@ -190,6 +190,9 @@ impl Stream {
     }
 
     /// Waits for the answer, asking again until there is one; then the partition's SETs may ask too.
+    ///
+    /// Taking over makes us the owner and judges the state by where the log ended at the assignment. Who was stopped
+    /// meanwhile may be neither: it asks again only once the group has confirmed it.
     pub(super) async fn take_over(
         &self,
         seat: &NewSeat,
@@ -197,8 +200,15 @@ impl Stream {
         lease: &Lease,
         rewound: Option<Forgetting>,
     ) {
-        let again = || self.ask_about(seat);
-        let Ok(handover) = self.ask_until_answered(lease, first, again).await else {
+        let ask = |first: Option<Reply<Handover>>| async move {
+            if let Some(asked) = first {
+                return asked.await;
+            }
+            self.parts.membership.sure().await;
+            self.ask_about(seat).await
+        };
+        let answer = self.ask_until_answered(lease, ask(Some(first)), || ask(None));
+        let Ok(handover) = answer.await else {
             return;
         };
         let (topic, partition) = (&seat.topic, seat.partition);
