@@ -163,6 +163,53 @@ async fn a_woken_member_fences_nobody_in_redis() {
     a.drain().await;
 }
 
+/// It was stopped while it waited for the state of its new partition. When it wakes, the present owner has settled more
+/// than was in the log at its own assignment: that is no topic that was made anew.
+#[tokio::test]
+async fn a_woken_member_takes_nothing_over() {
+    let Some(kafka) = apache() else { return };
+    let (wire, topic) = (kafka.wire(), fresh("detections"));
+    wire.create_topic(&topic, 1, &[]).await;
+    let (org, server) = (receiver().await, RedisServer::start(&[]));
+    let common = Configuration::new(wire)
+        .stream("okta", &topic, &org)
+        .set("kafka.session_timeout", "2s")
+        .redis(&server);
+    register(&org, &common, &["a", "b", "c"]);
+    let (group, assigned) = (common.group("okta"), [("stream", "okta")]);
+    let mut before = Bridge::start(&sharing(&common, "c")).await;
+    wire.produce_all(&topic, wave(8, 0..1)).await;
+    wire.wait_committed(&group, &topic, 8, SOON).await;
+    before.drain().await;
+    server.pause();
+    let mut a = Bridge::start(&sharing(&common, "a")).await;
+    a.metric("setbridge_partitions_assigned", &assigned, |n| n == 1.0)
+        .await;
+    a.held("okta", Some("state_store")).await;
+    a.stop();
+    server.go_on();
+    let mut b = Bridge::start(&sharing(&common, "b")).await;
+    wire.produce_all(&topic, wave(8, 1..3)).await;
+    all_taken(&org, 24, || b.log_text()).await;
+    wire.wait_committed(&group, &topic, 24, SOON).await;
+    a.cont();
+    let lost = [("stream", "okta"), ("kind", "lost")];
+    a.metric("setbridge_rebalances_total", &lost, |n| n == 1.0)
+        .await;
+    wire.produce_all(&topic, wave(8, 3..4)).await;
+    all_taken(&org, 32, || b.log_text()).await;
+    wire.wait_committed(&group, &topic, 32, SOON).await;
+    assert_whole_and_in_order(&org, 8, 4);
+    assert_levels_follow(&org);
+    for bridge in [&a, &b] {
+        let metrics = bridge.metrics().await;
+        let dropped = metrics.sum("setbridge_state_handovers_total", &[]);
+        assert_eq!(dropped, 0.0, "{}", bridge.log_text());
+    }
+    b.drain().await;
+    a.drain().await;
+}
+
 /// A stop within the session of this length: nothing is lost, and nothing sent again. Who is asked is told by the log.
 async fn stopped_for(stop: Duration, session: &str) -> Option<(Bridge, Group)> {
     let mut group = Group::new(&Broker::Apache(apache()?), 1).await;
