@@ -6,7 +6,7 @@
 //!
 //! Started by `make bench`. This one binary is the driver and, by its first argument, the broker, the receiver and a client
 //! that only posts; the bridge is the product's binary with a configuration made here. Each round: openssl, bare POSTs, the
-//! path with the state in memory, the path with SQLite. Rates and CPU times are those between 10 % and 95 % of the SETs, so that neither joining the group
+//! path with the state in memory, the path with SQLite; both by aws-lc-rs, then, where it can be, with eight signatures at once. Rates and CPU times are those between 10 % and 95 % of the SETs, so that neither joining the group
 //! nor the last few SETs count. The summary is the round whose memory ratio is the median.
 //!
 //! `--rounds N` (3) · `--seconds S` (12, of each run, about) · `--sign FILE` (figures of the sign bench) ·
@@ -28,6 +28,7 @@ mod run;
 #[path = "../sample.rs"]
 mod sample;
 
+use run::{Signing, State};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -92,6 +93,14 @@ fn wishes(words: &[&str]) -> Fallible<Wishes> {
 /// True: no bar was missed, or nobody asked to be strict.
 fn drive(wishes: &Wishes) -> Fallible<bool> {
     let sign = report::SignRates::read(wishes.sign.as_deref())?;
+    let with_library = sign
+        .as_ref()
+        .is_some_and(|sign| sign.multi_buffer.is_some());
+    if !with_library {
+        println!(
+            "no figures of eight signatures at once: this CPU cannot, or target/lib/libcrypto_mb.so is missing"
+        );
+    }
     let mut rounds = Vec::new();
     for number in 1..=wishes.rounds {
         println!("round {number} of {}", wishes.rounds);
@@ -103,18 +112,36 @@ fn drive(wishes: &Wishes) -> Fallible<bool> {
         let count = run::load(openssl.multi, wishes.seconds);
         let post = run::bare_post()?;
         println!("  a bare POST by reqwest: {:.1} CPU µs", post * 1e6);
-        let memory = run::whole_path(run::State::Memory, count, wishes.hold)?;
-        report::print_run("memory", &memory, &openssl);
+        let paths = |signing, count| -> Fallible<report::Paths> {
+            let memory = run::whole_path((State::Memory, signing), count, false)?;
+            report::print_run("memory", &memory, &openssl);
+            let sqlite = run::whole_path((State::Sqlite, signing), count, false)?;
+            report::print_run("sqlite", &sqlite, &openssl);
+            Ok(report::Paths { memory, sqlite })
+        };
         if wishes.hold {
+            let signing = if with_library {
+                Signing::MultiBuffer
+            } else {
+                Signing::Single
+            };
+            let memory = run::whole_path((State::Memory, signing), count, true)?;
+            report::print_run("memory", &memory, &openssl);
             return Ok(true);
         }
-        let sqlite = run::whole_path(run::State::Sqlite, count, false)?;
-        report::print_run("sqlite", &sqlite, &openssl);
+        let single = paths(Signing::Single, count)?;
+        let multi_buffer = if with_library {
+            println!("  eight signatures at once:");
+            let count = run::load(openssl.multi * 1.5, wishes.seconds);
+            Some(paths(Signing::MultiBuffer, count)?)
+        } else {
+            None
+        };
         rounds.push(report::Round {
             openssl,
             post,
-            memory,
-            sqlite,
+            single,
+            multi_buffer,
         });
     }
     let median = report::median(rounds);

@@ -31,6 +31,25 @@ pub(crate) enum State {
     Sqlite,
 }
 
+/// How the bridge signs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signing {
+    /// One at a time, by aws-lc-rs.
+    Single,
+    /// Eight at once.
+    MultiBuffer,
+}
+
+impl Signing {
+    /// `signing.multi_buffer`.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Single => "never",
+            Self::MultiBuffer => "required",
+        }
+    }
+}
+
 /// What one run came to, between its two measuring points.
 pub(crate) struct Measured {
     pub(crate) sets: u64,
@@ -121,7 +140,12 @@ struct Bridge {
 }
 
 impl Bridge {
-    fn start(folder: &Path, bootstrap: &str, receiver: &str, state: State) -> Fallible<Self> {
+    fn start(
+        folder: &Path,
+        bootstrap: &str,
+        receiver: &str,
+        (state, signing): (State, Signing),
+    ) -> Fallible<Self> {
         let config = folder.join("setbridge.json");
         let state = match state {
             State::Memory => json!({"backend": "memory"}),
@@ -131,7 +155,7 @@ impl Bridge {
         let text = json!({
             "group_id": "bench",
             "kafka": {"bootstrap_servers": bootstrap},
-            "signing": {"keys": [{"file": folder.join("signing.pem")}]},
+            "signing": {"keys": [{"file": folder.join("signing.pem")}], "multi_buffer": signing.word()},
             "transmitter": {"issuer": ISSUER, "listen": "127.0.0.1:0"},
             "admin": {"listen": "127.0.0.1:0"},
             "state": state,
@@ -244,7 +268,7 @@ struct Sample {
 }
 
 impl Trio {
-    fn start(state: State, count: u64) -> Fallible<Self> {
+    fn start(way: (State, Signing), count: u64) -> Fallible<Self> {
         let partitions = count.div_ceil(RECORDS_PER_PARTITION).max(4);
         let mut broker = Peer::start(&["broker", &count.to_string(), &partitions.to_string()])?;
         let folder = folder()?;
@@ -252,7 +276,7 @@ impl Trio {
         make_key(&folder, &jwks)?;
         let mut receiver = Peer::start(&["receiver", ISSUER, &jwks.display().to_string()])?;
         let (bootstrap, url) = (broker.hear()?, receiver.hear()?);
-        let bridge = Bridge::start(&folder, &bootstrap, &url, state)?;
+        let bridge = Bridge::start(&folder, &bootstrap, &url, way)?;
         Ok(Self {
             broker,
             receiver,
@@ -313,8 +337,8 @@ pub(crate) fn bare_post() -> Fallible<f64> {
 }
 
 /// Carries `count` records. `hold`: prints the bridge's pid.
-pub(crate) fn whole_path(state: State, count: u64, hold: bool) -> Fallible<Measured> {
-    let mut trio = Trio::start(state, count)?;
+pub(crate) fn whole_path(way: (State, Signing), count: u64, hold: bool) -> Fallible<Measured> {
+    let mut trio = Trio::start(way, count)?;
     if hold {
         println!("bridge {}", trio.bridge.child.id());
     }

@@ -72,6 +72,24 @@ impl Engine {
         Ok(signatures)
     }
 
+    /// One turn of a loop that has nothing but the library and the comparison, for the bench.
+    pub(super) fn bare(&self, key: &LaneKey, padded: &[Vec<u8>]) -> bool {
+        let private: Vec<PrivateLane<'_>> = padded.iter().map(|p| key.private_lane(p)).collect();
+        let Some(signatures) = self.0.private_crt(key.bits(), &private) else {
+            return false;
+        };
+        let octets = key.bits() / 8;
+        let public = signatures.iter().take(padded.len());
+        let public: Vec<PublicLane<'_>> = public.map(|s| key.public_lane(&s[..octets])).collect();
+        let raised = self.0.public_65537(key.bits(), &public);
+        raised.is_some_and(|raised| {
+            padded
+                .iter()
+                .zip(&raised)
+                .all(|(p, r)| r[..octets] == p[..])
+        })
+    }
+
     /// Whether each signature is its lane's.
     ///
     /// # Errors

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`engine`] | eight signatures in one call, each checked before it leaves |
 //! | [`lanes`] | a key as limbs; the padding |
+//! | [`bench`] | what the benches compare |
 //! | [`find`] | where the library is looked for, and why it is not used |
 //! | [`trial`] | what a key has to pass before it is used; from how many waiting jobs on eight at once is less work |
 //!
 //! A batch with one wrong signature is made again by aws-lc-rs; the third such batch switches the backend off for good.
 //! What this module must never do: let a signature out that was not checked.
 
+mod bench;
 mod engine;
 mod find;
 mod lanes;
@@ -28,6 +30,8 @@ use super::signer::Job;
 use engine::{Engine, Lane, Mismatch};
 pub(super) use trial::Admitted;
 
+#[doc(hidden)]
+pub use bench::Bare;
 pub use find::MultiBufferError;
 
 /// The batch that switches the backend off: a fault of a core that happens three times is no accident.
