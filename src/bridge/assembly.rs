@@ -56,7 +56,7 @@ pub(super) struct Built {
 }
 
 pub(super) fn common(config: &Config, metrics: Metrics) -> Result<Common, StartError> {
-    let keys = Arc::new(signing::ring(&config.signing).map_err(StartError::Keys)?);
+    let keys = Arc::new(signing::ring(config).map_err(StartError::Keys)?);
     let signer = signing::signer(config, &keys)?;
     let state = StateStore::open(&state_settings(&config.state), system_clock())
         .map_err(StartError::State)?;
@@ -154,6 +154,7 @@ pub(super) async fn stream(
         decode_limits: stream.decode_limits(),
         state,
         keys: Arc::clone(&common.keys),
+        algorithm: stream.algorithm,
         signer: Arc::clone(&common.signer),
         receiver,
         pacer,

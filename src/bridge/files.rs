@@ -78,7 +78,7 @@ fn token(config: &Config) -> Option<Mistake> {
 }
 
 fn signing(config: &Config) -> Vec<Mistake> {
-    let Err(errors) = assembly::signing::ring(&config.signing) else {
+    let Err(errors) = assembly::signing::ring(config) else {
         return Vec::new();
     };
     let at = |error: &KeyError| match &config.signing.keys {
@@ -97,7 +97,7 @@ fn signing(config: &Config) -> Vec<Mistake> {
         // Every message of `KeyError` is what is wrong, a semicolon, and the mend.
         let (message, mend) = text
             .split_once("; ")
-            .unwrap_or((&text, "give an RSA private key as PEM or JWK"));
+            .unwrap_or((&text, "give a private key as PEM or JWK"));
         config.mistake(&at(error), message, mend)
     };
     errors.iter().map(mistake).collect()

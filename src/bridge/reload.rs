@@ -72,7 +72,7 @@ impl Reload {
             None => self.keys.advance(now),
         };
         if let Some(moved) = moved {
-            tracing::info!(active = %moved.active.as_str(), added = moved.added.len(), removed = moved.removed.len(), "the key ring has moved on");
+            tracing::info!(active = ?moved.active, added = moved.added.len(), removed = moved.removed.len(), "the key ring has moved on");
         }
         self.show_keys();
     }
@@ -90,7 +90,7 @@ impl Reload {
         };
         match keys {
             Ok(reloaded) => {
-                tracing::info!(active = %reloaded.active.as_str(), changed = reloaded.changed, "keys reloaded");
+                tracing::info!(active = ?reloaded.active, changed = reloaded.changed, "keys reloaded");
                 self.show_keys();
             }
             Err(errors) => {

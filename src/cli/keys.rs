@@ -16,16 +16,16 @@ use clap::{Args, Subcommand};
 use thiserror::Error;
 
 use super::{Console, Exit, LogArgs};
-use crate::signing::key::{KeyBits, generate_pem};
+use crate::signing::key::{KeyBits, generate_pem_for};
 use crate::signing::manifest::RingFault;
-use crate::signing::{KeyError, KeyRing, KeySource, SignError};
+use crate::signing::{Algorithm, KeyError, KeyRing, KeySource, SignError};
 use crate::transmitter::{JWKS_PATH, MetadataError, SsfMetadata};
 use whole::write_whole;
 
 /// Make signing keys, and show what is published about them
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Make an RSA key, print its kid
+    /// Make a key, print its kid
     Generate(GenerateArgs),
     /// Print the JWKS of key files: public members only
     Jwks(JwksArgs),
@@ -44,7 +44,11 @@ pub enum KeysCommand {
 /// Arguments of `keys generate`.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// Size of the key; 2048 signs fastest and is what receivers ask for
+    /// What it is to sign by; Okta takes RS256. For PS256 say so in the configuration, too
+    #[arg(long, value_name = "ALG", default_value = "RS256",
+          value_parser = PossibleValuesParser::new(Algorithm::ALL.map(Algorithm::as_str)).map(|alg| Algorithm::parse(&alg).unwrap_or_default()))]
+    pub algorithm: Algorithm,
+    /// Size of an RSA key; 2048 signs fastest and is what receivers ask for
     #[arg(long, value_name = "BITS", default_value = "2048",
           value_parser = PossibleValuesParser::new(["2048", "3072", "4096"]).map(|bits| key_bits(&bits)))]
     pub bits: KeyBits,
@@ -165,7 +169,9 @@ impl KeysCommand {
     pub(super) fn run(self, log: &LogArgs, console: &mut Console<'_>) -> io::Result<Exit> {
         let out = &mut *console.out;
         let done = match &self {
-            Self::Generate(args) => generate(args.bits, &args.out, args.force, out),
+            Self::Generate(args) => {
+                generate((args.algorithm, args.bits), &args.out, args.force, out)
+            }
             Self::Jwks(args) => jwks(&sources(&args.files), out),
             Self::Export(args) => export(
                 &args.dir,
@@ -205,7 +211,7 @@ fn sources(files: &[PathBuf]) -> Vec<KeySource> {
 /// # Errors
 /// [`KeysError::Exists`] unless `force`; [`KeysError::Write`]; [`KeysError::Generate`].
 pub fn generate(
-    bits: KeyBits,
+    (algorithm, bits): (Algorithm, KeyBits),
     file: &Path,
     force: bool,
     out: &mut dyn Write,
@@ -213,7 +219,7 @@ pub fn generate(
     if !force && file.symlink_metadata().is_ok() {
         return Err(KeysError::Exists(file.to_owned()));
     }
-    let (pem, kid) = generate_pem(bits)?;
+    let (pem, kid) = generate_pem_for(algorithm, bits)?;
     write_whole(file, pem.as_bytes(), 0o600, force)?;
     writeln!(out, "{kid}")?;
     Ok(())

@@ -4,6 +4,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::domain::{ConfigHash, Fingerprint, Issuer, Profile, ReceiverConfig};
 use super::raw::RawConfig;
+use crate::signing::Algorithm;
 
 /// What a receiver checks about us (see [`Fingerprint`]). Each part goes in with its length, so
 /// that no two lists of parts are alike.
@@ -12,6 +13,7 @@ pub(super) fn stream(
     issuer: &Issuer,
     audience: &str,
     profile: Profile,
+    algorithm: Algorithm,
 ) -> Fingerprint {
     let parts = [
         receiver.url.as_str(),
@@ -20,8 +22,10 @@ pub(super) fn stream(
         profile.as_str(),
         receiver.auth.kind(),
     ];
+    // RS256 adds nothing, so that a fingerprint from before there were others stays the same.
+    let algorithm = Some(algorithm.as_str()).filter(|_| algorithm != Algorithm::Rs256);
     let mut digest = Context::new(&SHA256);
-    for part in parts {
+    for part in parts.into_iter().chain(algorithm) {
         digest.update(&(part.len() as u64).to_be_bytes());
         digest.update(part.as_bytes());
     }

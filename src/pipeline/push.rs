@@ -11,7 +11,7 @@ use super::stream::{Stream, now_ms};
 use super::wire::Approach;
 use crate::config::Mode;
 use crate::delivery::{Answer, Verdict};
-use crate::signing::SignedSet;
+use crate::signing::{SignError, SignedSet};
 use tries::Tries;
 pub(super) use tries::skipped;
 
@@ -249,7 +249,11 @@ impl Stream {
         {
             return Ok(before.set.compact.clone());
         }
-        let work = self.parts.signer.sign(keys.active(), token.to_vec());
+        let work = async {
+            let key = keys.active(self.parts.algorithm);
+            let key = key.ok_or(SignError::NoKey)?;
+            self.parts.signer.sign(key, token.to_vec()).await
+        };
         match draft.source.lease.finish(work).await? {
             Ok(set) => {
                 self.parts.metrics.signed.inc();

@@ -22,7 +22,7 @@ use crate::kafka::room::Room;
 use crate::mapping::{Envelope, Mapping};
 use crate::metrics::{LabelValues, StreamMetrics};
 use crate::set::{Level, Timestamp};
-use crate::signing::{KeyRing, Signer};
+use crate::signing::{Algorithm, KeyRing, Signer};
 use crate::state::{
     Decided, Decision, Facts, Flushed, Handover, JtiKey, Reply, StateError, StreamState,
 };
@@ -64,6 +64,8 @@ pub struct StreamParts {
     pub state: StreamState,
     /// Keys that sign.
     pub keys: Arc<KeyRing>,
+    /// What its SETs are signed by; the ring has a key for it.
+    pub algorithm: Algorithm,
     /// Threads that sign.
     pub signer: Arc<Signer>,
     /// Who gets the SETs.

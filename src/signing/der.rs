@@ -104,32 +104,42 @@ pub(super) fn rsa_private(der: &[u8]) -> Option<[&[u8]; 8]> {
 }
 
 /// The algorithm and the inner key of a `PrivateKeyInfo` (RFC 5208 §5: version, algorithm, octets).
-pub(super) fn pkcs8(der: &[u8]) -> Option<(Algorithm, &[u8])> {
+pub(super) fn pkcs8(der: &[u8]) -> Option<(Kind, &[u8])> {
     let mut key = Der::new(der).sequence()?;
     key.unsigned()?;
-    let oid = key.sequence()?.take(OID)?;
-    Some((Algorithm::of(oid), key.take(OCTETS)?))
+    let mut algorithm = key.sequence()?;
+    let oid = algorithm.take(OID)?;
+    // The curve of an EC key; other kinds have no OID there.
+    let kind = Kind::of(oid, algorithm.take(OID));
+    Some((kind, key.take(OCTETS)?))
 }
 
 /// What a PKCS#8 file says it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Algorithm {
-    /// rsaEncryption, 1.2.840.113549.1.1.1: the only one that signs RS256.
+pub(super) enum Kind {
+    /// rsaEncryption, 1.2.840.113549.1.1.1.
     Rsa,
+    /// id-ecPublicKey with the curve prime256v1.
+    P256,
+    /// id-Ed25519, 1.3.101.112.
+    Ed25519,
     /// Anything else, by the words for an operator.
     Other(&'static str),
 }
 
-impl Algorithm {
+impl Kind {
     /// RFC 8017 A.1 and C, RFC 5480 §2.1.1, RFC 8410 §3, RFC 3279 §2.3.2.
-    fn of(oid: &[u8]) -> Self {
+    fn of(oid: &[u8], curve: Option<&[u8]>) -> Self {
         match oid {
             [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01] => Self::Rsa,
             [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a] => {
                 Self::Other("an RSA key for PSS signatures only")
             }
-            [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01] => Self::Other("an EC key"),
-            [0x2b, 0x65, 0x70] => Self::Other("an Ed25519 key"),
+            [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01] => match curve {
+                Some([0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]) => Self::P256,
+                _ => Self::Other("an EC key on another curve than P-256"),
+            },
+            [0x2b, 0x65, 0x70] => Self::Ed25519,
             [0x2b, 0x65, 0x71] => Self::Other("an Ed448 key"),
             [0x2b, 0x65, 0x6e] | [0x2b, 0x65, 0x6f] => Self::Other("a key for key agreement"),
             [0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 0x01] => Self::Other("a DSA key"),

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::algorithm::Algorithm;
+
 /// Why a key, or a ring of keys, was refused. Every message names the file and the mend; none of
 /// them ever holds a byte of the file's content.
 #[derive(Debug, Error)]
@@ -30,7 +32,7 @@ pub enum KeyError {
         path: PathBuf,
     },
     /// Neither PEM nor JSON.
-    #[error("key file {path} is neither a PEM nor a JWK file; give an RSA private key as PKCS#8, PKCS#1 or JWK", path = path.display())]
+    #[error("key file {path} is neither a PEM nor a JWK file; give a private key as PKCS#8, PKCS#1 or JWK", path = path.display())]
     NotAKey {
         /// The configured path.
         path: PathBuf,
@@ -51,13 +53,29 @@ pub enum KeyError {
         /// The configured path.
         path: PathBuf,
     },
-    /// A private key of another kind.
+    /// A private key of a kind that signs nothing here.
     #[error("key file {path} holds {found}; RS256 needs an RSA key: `setbridge keys generate --out NEW.pem`", path = path.display())]
     NotRsa {
         /// The configured path.
         path: PathBuf,
         /// The kind that was found, from a closed list.
         found: &'static str,
+    },
+    /// A good key, but not one for the algorithm that it is to sign by.
+    #[error("key file {path} holds {found}; {algorithm} needs {needs}: `setbridge keys generate --algorithm {algorithm} --out NEW.pem`", path = path.display(), needs = algorithm.needs())]
+    Unfit {
+        /// The configured path.
+        path: PathBuf,
+        /// The kind that was found, from a closed list.
+        found: &'static str,
+        /// What it is to sign by.
+        algorithm: Algorithm,
+    },
+    /// A stream signs by an algorithm for which the ring has no key.
+    #[error("no key signs by {algorithm}; list {needs} that is not only published, with `algorithm: {algorithm}`, or let the streams sign by another algorithm", needs = algorithm.needs())]
+    NoneFor {
+        /// The algorithm in question.
+        algorithm: Algorithm,
     },
     /// An RSA key below [`MIN_BITS`](super::MIN_BITS) (RFC 7518 §3.3).
     #[error("key file {path} holds an RSA key of {bits} bits; RS256 needs at least 2048: `setbridge keys generate --out NEW.pem`", path = path.display())]
@@ -83,7 +101,7 @@ pub enum KeyError {
         /// How many.
         count: usize,
     },
-    /// JSON, but not a usable private RSA JWK (RFC 7517, RFC 7518 §6.3).
+    /// JSON, but not a usable private JWK (RFC 7517, RFC 7518 §6, RFC 8037).
     #[error("key file {path} is not a usable JWK: {what}", path = path.display())]
     BadJwk {
         /// The configured path.
@@ -146,6 +164,7 @@ impl KeyError {
             | Self::OtherForm { path, .. }
             | Self::PublicOnly { path }
             | Self::NotRsa { path, .. }
+            | Self::Unfit { path, .. }
             | Self::TooShort { path, .. }
             | Self::TooLong { path, .. }
             | Self::Several { path, .. }
@@ -155,7 +174,7 @@ impl KeyError {
             | Self::DuplicateKid { second: path, .. }
             | Self::NoManifest { folder: path }
             | Self::BadManifest { path, .. } => Some(path),
-            Self::NoneActive => None,
+            Self::NoneActive | Self::NoneFor { .. } => None,
         }
     }
 }

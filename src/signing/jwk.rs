@@ -1,4 +1,4 @@
-//! JSON Web Keys (RFC 7517, RFC 7518 §6.3): a private one read from a file, the public ones that are
+//! JSON Web Keys (RFC 7517, RFC 7518 §6, RFC 8037): a private one read from a file, the public ones that are
 //! published, and the RFC 7638 thumbprint.
 //!
 //! [`PublicJwk`] has no private member, so none can be published.
@@ -7,6 +7,7 @@ use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rsa::{KeyPair, KeyPairComponents, PublicKeyComponents};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::IgnoredAny;
@@ -14,8 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
+use super::algorithm::Algorithm;
 use super::error::KeyError;
 use super::key::Kid;
+use super::pair::Pair;
+use super::source::Parsed;
 use super::{der, source};
 
 /// A JWK Set (RFC 7517 §5) with the public keys of one or more rings.
@@ -25,8 +29,8 @@ pub struct Jwks {
     pub keys: Vec<PublicJwk>,
 }
 
-/// One published RSA key: `{"kty","use","alg","kid","n","e"}` (CONTRACTS §2.2 end). `n` and `e` are
-/// unpadded base64url of the big-endian number without leading zero octets (RFC 7518 §6.3.1).
+/// One published key (CONTRACTS §2.2 end). Octets are unpadded base64url; an RSA number has no leading zero octets
+/// (RFC 7518 §6.3.1), a coordinate is as long as the curve (§6.2.1.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PublicJwk {
     kty: &'static str,
@@ -34,20 +38,75 @@ pub struct PublicJwk {
     usage: &'static str,
     alg: &'static str,
     kid: Kid,
-    n: String,
-    e: String,
+    #[serde(flatten)]
+    members: Public,
+}
+
+/// The members of a kind of key. None of them is private, so none can be published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(super) enum Public {
+    /// RFC 7518 §6.3.1.
+    Rsa { n: String, e: String },
+    /// RFC 7518 §6.2.1.
+    Ec {
+        crv: &'static str,
+        x: String,
+        y: String,
+    },
+    /// RFC 8037 §2.
+    Okp { crv: &'static str, x: String },
+}
+
+impl Public {
+    /// `n` and `e` are big-endian, leading zero octets allowed.
+    pub(super) fn rsa(n: &[u8], e: &[u8]) -> Self {
+        let (n, e) = (number(n), number(e));
+        Self::Rsa { n, e }
+    }
+
+    /// The coordinates, 32 octets each.
+    pub(super) fn p256(x: &[u8], y: &[u8]) -> Self {
+        let [x, y] = [x, y].map(|octets| URL_SAFE_NO_PAD.encode(octets));
+        Self::Ec { crv: "P-256", x, y }
+    }
+
+    /// The public key of RFC 8032 §5.1.5, 32 octets.
+    pub(super) fn ed25519(x: &[u8]) -> Self {
+        let x = URL_SAFE_NO_PAD.encode(x);
+        Self::Okp { crv: "Ed25519", x }
+    }
+
+    fn kty(&self) -> &'static str {
+        match self {
+            Self::Rsa { .. } => "RSA",
+            Self::Ec { .. } => "EC",
+            Self::Okp { .. } => "OKP",
+        }
+    }
+
+    /// The JWK thumbprint (RFC 7638 §3, RFC 8037 appendix A.3): unpadded base64url of the SHA-256 of the required
+    /// members in the order of the alphabet, 43 characters.
+    pub(super) fn thumbprint(&self) -> String {
+        let required = match self {
+            Self::Rsa { n, e } => format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),
+            Self::Ec { crv, x, y } => {
+                format!(r#"{{"crv":"{crv}","kty":"EC","x":"{x}","y":"{y}"}}"#)
+            }
+            Self::Okp { crv, x } => format!(r#"{{"crv":"{crv}","kty":"OKP","x":"{x}"}}"#),
+        };
+        URL_SAFE_NO_PAD.encode(digest(&SHA256, required.as_bytes()))
+    }
 }
 
 impl PublicJwk {
-    /// The entry for an RS256 key. `n` and `e` are big-endian, leading zero octets allowed.
-    pub(super) fn rs256(kid: Kid, n: &[u8], e: &[u8]) -> Self {
+    pub(super) fn new(kid: Kid, algorithm: Algorithm, members: Public) -> Self {
         Self {
-            kty: "RSA",
+            kty: members.kty(),
             usage: "sig",
-            alg: "RS256",
+            alg: algorithm.as_str(),
             kid,
-            n: number(n),
-            e: number(e),
+            members,
         }
     }
 
@@ -57,30 +116,19 @@ impl PublicJwk {
         &self.kid
     }
 
-    /// The modulus, unpadded base64url.
+    /// The modulus of an RSA key, unpadded base64url.
     #[must_use]
-    pub fn n(&self) -> &str {
-        &self.n
-    }
-
-    /// The public exponent, unpadded base64url.
-    #[must_use]
-    pub fn e(&self) -> &str {
-        &self.e
+    pub fn n(&self) -> Option<&str> {
+        match &self.members {
+            Public::Rsa { n, .. } => Some(n),
+            _ => None,
+        }
     }
 }
 
 /// A number as Base64urlUInt (RFC 7518 §2).
 fn number(octets: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(der::without_leading_zeros(octets))
-}
-
-/// The JWK thumbprint of an RSA key (RFC 7638 §3): unpadded base64url of the SHA-256 of
-/// `{"e":…,"kty":"RSA","n":…}`, 43 characters.
-#[must_use]
-pub fn thumbprint(n: &[u8], e: &[u8]) -> String {
-    let required = format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, number(e), number(n));
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, required.as_bytes()))
 }
 
 /// The members that decide about a private key file. Private members are borrowed from the file's
@@ -111,6 +159,11 @@ struct Members<'a> {
     dq: Option<&'a str>,
     #[serde(borrow)]
     qi: Option<&'a str>,
+    crv: Option<String>,
+    #[serde(borrow)]
+    x: Option<&'a str>,
+    #[serde(borrow)]
+    y: Option<&'a str>,
 }
 
 /// A JWK Set as found in a file: entries stay text until one is chosen.
@@ -120,11 +173,11 @@ struct Set<'a> {
     keys: Vec<&'a RawValue>,
 }
 
-/// The private RSA key in a JWK or in a JWK Set with exactly one private key, and its own `kid`.
+/// The private key in a JWK or in a JWK Set with exactly one private key, and its own `kid`.
 ///
 /// # Errors
 /// A [`KeyError`] about `path`; no value out of the file is in it.
-pub(super) fn parse(path: &Path, text: &str) -> Result<(KeyPair, Option<String>), KeyError> {
+pub(super) fn parse(path: &Path, text: &str) -> Result<Parsed, KeyError> {
     let members = members(path, text)?;
     if members.keys.is_none() {
         return key_pair(path, members);
@@ -174,33 +227,28 @@ fn bad(path: &Path, what: impl Into<String>) -> KeyError {
 }
 
 /// Judges one JWK by its members, then hands it to aws-lc, which checks that they belong together.
-fn key_pair(path: &Path, jwk: Members<'_>) -> Result<(KeyPair, Option<String>), KeyError> {
+fn key_pair(path: &Path, jwk: Members<'_>) -> Result<Parsed, KeyError> {
     let at = || path.to_owned();
     if jwk.ciphertext.is_some() {
         return Err(KeyError::Encrypted { path: at() });
     }
-    match jwk.kty.as_deref() {
-        Some("RSA") => {}
-        Some("EC") => {
-            return Err(KeyError::NotRsa {
-                path: at(),
-                found: "an EC key",
-            });
-        }
-        Some("OKP") => {
-            return Err(KeyError::NotRsa {
-                path: at(),
-                found: "an Edwards-curve key",
-            });
-        }
+    let read = match jwk.kty.as_deref() {
+        Some("RSA") => rsa,
+        Some("EC") => p256,
+        Some("OKP") => ed25519,
         Some("oct") => {
             return Err(KeyError::NotRsa {
                 path: at(),
                 found: "a symmetric key",
             });
         }
-        _ => return Err(bad(path, "it has no known `kty`; it must be \"RSA\"")),
-    }
+        _ => {
+            return Err(bad(
+                path,
+                "it has no known `kty`; it must be \"RSA\", \"EC\" or \"OKP\"",
+            ));
+        }
+    };
     if jwk.d.is_none() {
         return Err(KeyError::PublicOnly { path: at() });
     }
@@ -210,12 +258,23 @@ fn key_pair(path: &Path, jwk: Members<'_>) -> Result<(KeyPair, Option<String>), 
             "its `use` is not \"sig\"; make a key for signatures",
         ));
     }
-    if jwk.alg.as_deref().is_some_and(|a| a != "RS256") {
-        return Err(bad(
-            path,
-            "its `alg` is not \"RS256\"; make a key for RS256",
-        ));
-    }
+    let algorithm = match jwk.alg.as_deref() {
+        None => None,
+        Some(alg) => Some(Algorithm::parse(alg).ok_or_else(|| {
+            bad(
+                path,
+                "its `alg` is not RS256, PS256, ES256 or EdDSA; make a key for one of these",
+            )
+        })?),
+    };
+    Ok(Parsed {
+        pair: read(path, &jwk)?,
+        kid: jwk.kid,
+        algorithm,
+    })
+}
+
+fn rsa(path: &Path, jwk: &Members<'_>) -> Result<Pair, KeyError> {
     if jwk.oth.is_some() {
         return Err(bad(
             path,
@@ -239,7 +298,48 @@ fn key_pair(path: &Path, jwk: Members<'_>) -> Result<(KeyPair, Option<String>), 
         qInv: &unsigned(path, "qi", jwk.qi)?[..],
     };
     let pair = KeyPair::from_components(&components).map_err(|e| source::rejected(path, &e))?;
-    Ok((pair, jwk.kid))
+    Ok(Pair::Rsa(pair))
+}
+
+/// RFC 7518 §6.2: each number is 32 octets, leading zero octets included.
+fn p256(path: &Path, jwk: &Members<'_>) -> Result<Pair, KeyError> {
+    if jwk.crv.as_deref() != Some("P-256") {
+        return Err(bad(
+            path,
+            "its `crv` is not \"P-256\"; make a key on that curve",
+        ));
+    }
+    let [x, y, d] = [("x", jwk.x), ("y", jwk.y), ("d", jwk.d)];
+    let [x, y, d] = [octets32(path, x)?, octets32(path, y)?, octets32(path, d)?];
+    let point = [&[4], &x[..], &y[..]].concat();
+    let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+    let pair = EcdsaKeyPair::from_private_key_and_public_key(algorithm, &d, &point);
+    pair.map(Pair::P256).map_err(|e| source::rejected(path, &e))
+}
+
+/// RFC 8037 §2.
+fn ed25519(path: &Path, jwk: &Members<'_>) -> Result<Pair, KeyError> {
+    if jwk.crv.as_deref() != Some("Ed25519") {
+        return Err(bad(
+            path,
+            "its `crv` is not \"Ed25519\"; make a key on that curve",
+        ));
+    }
+    let (x, d) = (octets32(path, ("x", jwk.x))?, octets32(path, ("d", jwk.d))?);
+    let pair = Ed25519KeyPair::from_seed_and_public_key(&d, &x);
+    pair.map(Pair::Ed25519)
+        .map_err(|e| source::rejected(path, &e))
+}
+
+fn octets32(
+    path: &Path,
+    (name, member): (&str, Option<&str>),
+) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let octets = unsigned(path, name, member)?;
+    match octets.len() {
+        32 => Ok(octets),
+        _ => Err(bad(path, format!("`{name}` is not 32 octets long"))),
+    }
 }
 
 /// The octets of a Base64urlUInt member.
@@ -247,7 +347,7 @@ fn unsigned(path: &Path, name: &str, member: Option<&str>) -> Result<Zeroizing<V
     let text = member.ok_or_else(|| {
         bad(
             path,
-            format!("`{name}` is missing; export the key with n, e, d, p, q, dp, dq and qi"),
+            format!("`{name}` is missing; export the key with all its members"),
         )
     })?;
     let mut octets = Zeroizing::new(vec![0; text.len() / 4 * 3 + 3]);

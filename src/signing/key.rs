@@ -5,22 +5,25 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
+use aws_lc_rs::signature::{
+    EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
+};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{EncodingKey, Header};
 use serde::{Serialize, Serializer};
 
+use super::algorithm::Algorithm;
 use super::error::KeyError;
-use super::jwk::{PublicJwk, thumbprint};
+use super::jwk::PublicJwk;
 use super::multi_buffer::Admitted;
+use super::pair::Pair;
 use super::provider::{self, Registered};
 use super::signer::SignError;
-use super::{der, pem};
+use super::source::Parsed;
 
 /// The smallest modulus that RS256 may use, in bits (RFC 7518 §3.3, CONTRACTS §3.1).
 pub const MIN_BITS: usize = 2048;
@@ -67,15 +70,24 @@ impl Serialize for Kid {
     }
 }
 
-/// A private key that signs SETs by RS256. Its private members live in aws-lc only.
+/// A private key that signs SETs by one algorithm. Its private members live in aws-lc, and in overwritten memory of the
+/// multi-buffer backend.
 pub struct SigningKey {
     public: PublicJwk,
+    algorithm: Algorithm,
     bits: usize,
     /// `base64url(header) "."`, the same for every token of this key.
     header: Box<[u8]>,
-    pair: Registered,
+    private: Private,
     /// What the multi-buffer backend knows of it; outer: whether it was asked.
     multi_buffer: OnceLock<Option<Admitted>>,
+}
+
+/// The RSA key has tickets for `jsonwebtoken`; the other kinds sign here only.
+enum Private {
+    Rsa(Registered),
+    P256(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
 }
 
 /// Shows the `kid` and the size; never a member of the key.
@@ -83,6 +95,7 @@ impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningKey")
             .field("kid", &self.kid().as_str())
+            .field("algorithm", &self.algorithm)
             .field("bits", &self.bits)
             .finish_non_exhaustive()
     }
@@ -90,37 +103,69 @@ impl fmt::Debug for SigningKey {
 
 impl SigningKey {
     /// Wraps a parsed pair. Without `kid`: the RFC 7638 thumbprint. `path` is for messages only.
-    pub(super) fn new(pair: KeyPair, kid: Option<String>, path: &Path) -> Result<Self, KeyError> {
+    pub(super) fn new(parsed: Parsed, path: &Path) -> Result<Self, KeyError> {
         let damaged = |reason| KeyError::Damaged {
             path: path.to_owned(),
             reason,
         };
-        let (n, e) = der::rsa_public(pair.public_key().as_ref())
-            .map(|(n, e)| (n.to_vec(), e.to_vec()))
+        let Parsed { pair, kid, .. } = parsed;
+        let algorithm = parsed.algorithm.unwrap_or_else(|| pair.usual());
+        if !pair.fits(algorithm) {
+            return Err(KeyError::Unfit {
+                path: path.to_owned(),
+                found: pair.kind(),
+                algorithm,
+            });
+        }
+        let public = pair
+            .public()
             .ok_or_else(|| damaged("its public key cannot be encoded"))?;
-        let kid = kid.unwrap_or_else(|| thumbprint(&n, &e));
+        let kid = kid.unwrap_or_else(|| public.thumbprint());
         let kid = Kid::parse(&kid).ok_or_else(|| KeyError::BadKid {
             path: path.to_owned(),
         })?;
-        let header = serde_json::to_vec(&set_header(&kid))
+        let header = serde_json::to_vec(&set_header(&kid, algorithm))
             .map_err(|_| damaged("its JWS header cannot be encoded"))?;
         let header = format!("{}.", URL_SAFE_NO_PAD.encode(header));
+        let bits = match &pair {
+            Pair::Rsa(pair) => pair.public_modulus_len() * 8,
+            Pair::P256(_) | Pair::Ed25519(_) => 256,
+        };
         Ok(Self {
-            bits: der::bits(&n),
-            public: PublicJwk::rs256(kid, &n, &e),
+            bits,
+            algorithm,
+            public: PublicJwk::new(kid, algorithm, public),
             header: header.into_bytes().into(),
-            pair: provider::register(pair),
+            private: match pair {
+                Pair::Rsa(pair) => Private::Rsa(provider::register(pair)),
+                Pair::P256(pair) => Private::P256(pair),
+                Pair::Ed25519(pair) => Private::Ed25519(pair),
+            },
             multi_buffer: OnceLock::new(),
         })
     }
 
-    /// A fresh key with the thumbprint as `kid`, for tests and benches.
+    /// A fresh RSA key for RS256 with the thumbprint as `kid`, for tests and benches.
     ///
     /// # Errors
     /// [`SignError::Crypto`] when aws-lc cannot make one.
     pub fn generate(bits: KeyBits) -> Result<Self, SignError> {
-        let pair = KeyPair::generate(bits.size()).map_err(|_| SignError::Crypto)?;
-        Self::new(pair, None, Path::new("(generated)")).map_err(|_| SignError::Crypto)
+        Self::of(Pair::generate(Algorithm::Rs256, bits)?, Algorithm::Rs256)
+    }
+
+    fn of(pair: Pair, algorithm: Algorithm) -> Result<Self, SignError> {
+        let parsed = Parsed {
+            pair,
+            kid: None,
+            algorithm: Some(algorithm),
+        };
+        Self::new(parsed, Path::new("(generated)")).map_err(|_| SignError::Crypto)
+    }
+
+    /// What it signs by.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
     /// The id under which it is published.
@@ -129,7 +174,7 @@ impl SigningKey {
         self.public.kid()
     }
 
-    /// Bits of the modulus.
+    /// Bits of the modulus, or of the curve.
     #[must_use]
     pub fn bits(&self) -> usize {
         self.bits
@@ -141,15 +186,18 @@ impl SigningKey {
         &self.public
     }
 
-    /// A ticket to this key for `jsonwebtoken::encode` under [`provider::PROVIDER`]: it holds no key
-    /// member and is worthless once this key is dropped. For JWTs other than SETs (OAuth assertions).
+    /// A ticket to an RS256 key for `jsonwebtoken::encode` under [`provider::PROVIDER`]: it holds no key
+    /// member and is worthless once this key is dropped. For JWTs other than SETs. [`None`] for the other algorithms.
     #[must_use]
-    pub fn encoding_key(&self) -> EncodingKey {
-        self.pair.ticket()
+    pub fn encoding_key(&self) -> Option<EncodingKey> {
+        match &self.private {
+            Private::Rsa(pair) if self.algorithm == Algorithm::Rs256 => Some(pair.ticket()),
+            _ => None,
+        }
     }
 
     /// Signs `claims` (a JSON object as bytes, taken as it is) into a compact JWS (RFC 7515 §7.1).
-    /// Takes one RSA operation, about 0.3 ms: call it on a signer thread.
+    /// An RSA operation takes about 0.3 ms: call it on a signer thread.
     ///
     /// # Errors
     /// [`SignError::Crypto`] when aws-lc fails, which a checked key gives no reason for.
@@ -162,23 +210,45 @@ impl SigningKey {
     /// `header "." claims`, in a buffer that has room for the signature.
     pub(super) fn signing_input(&self, claims: &[u8]) -> Vec<u8> {
         let payload = unpadded(claims.len());
-        let signature = unpadded(self.bits.div_ceil(8));
+        let signature = unpadded(match self.private {
+            Private::Rsa(_) => self.bits.div_ceil(8),
+            Private::P256(_) | Private::Ed25519(_) => 64,
+        });
         let mut input = Vec::with_capacity(self.header.len() + payload + 1 + signature);
         input.extend_from_slice(&self.header);
         append_base64url(&mut input, claims);
         input
     }
 
-    /// The RSASSA-PKCS1-v1_5 SHA-256 signature over `input`. aws-lc checks each result with the
-    /// public key before it gives it out, so a faulty CRT computation cannot leak the key.
+    /// The signature over `input`. aws-lc checks each RSA result with the public key before it gives it out, so a
+    /// faulty CRT computation cannot leak the key.
     pub(super) fn signature(&self, input: &[u8]) -> Result<Vec<u8>, SignError> {
-        rs256(self.pair.pair(), input)
+        match &self.private {
+            Private::Rsa(pair) if self.algorithm == Algorithm::Ps256 => {
+                // The salt is as long as the digest (RFC 7518 §3.5).
+                rsa(pair.pair(), &RSA_PSS_SHA256, input)
+            }
+            Private::Rsa(pair) => rs256(pair.pair(), input),
+            // R and S, 32 octets each (RFC 7518 §3.4), not DER.
+            Private::P256(pair) => pair
+                .sign(&SystemRandom::new(), input)
+                .map(|signature| signature.as_ref().to_vec())
+                .map_err(|_| SignError::Crypto),
+            Private::Ed25519(pair) => pair
+                .try_sign(input)
+                .map(|signature| signature.as_ref().to_vec())
+                .map_err(|_| SignError::Crypto),
+        }
     }
 }
 
 impl SigningKey {
-    pub(super) fn pair(&self) -> &KeyPair {
-        self.pair.pair()
+    /// The RSA key of an RS256 key.
+    pub(super) fn rs256_pair(&self) -> Option<&KeyPair> {
+        match &self.private {
+            Private::Rsa(pair) if self.algorithm == Algorithm::Rs256 => Some(pair.pair()),
+            _ => None,
+        }
     }
 
     /// The key in the form of the multi-buffer backend; `trial` is asked once in its life. [`None`]: it did not pass.
@@ -190,22 +260,26 @@ impl SigningKey {
     }
 }
 
-/// The one RSA call, for [`SigningKey`] and for the `jsonwebtoken` provider.
+/// RS256, for [`SigningKey`] and for the `jsonwebtoken` provider.
 pub(super) fn rs256(pair: &KeyPair, message: &[u8]) -> Result<Vec<u8>, SignError> {
+    rsa(pair, &RSA_PKCS1_SHA256, message)
+}
+
+/// The one RSA call.
+fn rsa(
+    pair: &KeyPair,
+    padding: &'static dyn RsaEncoding,
+    message: &[u8],
+) -> Result<Vec<u8>, SignError> {
     let mut signature = vec![0; pair.public_modulus_len()];
-    pair.sign(
-        &RSA_PKCS1_SHA256,
-        &SystemRandom::new(),
-        message,
-        &mut signature,
-    )
-    .map_err(|_| SignError::Crypto)?;
+    pair.sign(padding, &SystemRandom::new(), message, &mut signature)
+        .map_err(|_| SignError::Crypto)?;
     Ok(signature)
 }
 
 /// The JWS header of every SET: `{"typ":"secevent+jwt","alg":"RS256","kid":…}`.
-pub(super) fn set_header(kid: &Kid) -> Header {
-    let mut header = Header::new(Algorithm::RS256);
+pub(super) fn set_header(kid: &Kid, algorithm: Algorithm) -> Header {
+    let mut header = Header::new(algorithm.for_header());
     header.typ = Some(SET_TYP.to_owned());
     header.kid = Some(kid.as_str().to_owned());
     header
@@ -243,7 +317,7 @@ pub enum KeyBits {
 }
 
 impl KeyBits {
-    fn size(self) -> KeySize {
+    pub(super) fn size(self) -> KeySize {
         match self {
             Self::Rsa2048 => KeySize::Rsa2048,
             Self::Rsa3072 => KeySize::Rsa3072,
@@ -252,15 +326,24 @@ impl KeyBits {
     }
 }
 
-/// A new key as a PKCS#8 PEM text (overwritten on drop) and its thumbprint `kid`.
+/// A new RSA key for RS256 as a PKCS#8 PEM text (overwritten on drop) and its thumbprint `kid`.
 ///
 /// # Errors
 /// [`SignError::Crypto`] when aws-lc cannot make one.
 pub fn generate_pem(bits: KeyBits) -> Result<(zeroize::Zeroizing<String>, Kid), SignError> {
-    let pair = KeyPair::generate(bits.size()).map_err(|_| SignError::Crypto)?;
-    let der: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| SignError::Crypto)?;
-    let text = pem::encode_pkcs8(der.as_ref());
-    let key =
-        SigningKey::new(pair, None, Path::new("(generated)")).map_err(|_| SignError::Crypto)?;
+    generate_pem_for(Algorithm::Rs256, bits)
+}
+
+/// As [`generate_pem`] for any algorithm; `bits` is for RSA.
+///
+/// # Errors
+/// [`SignError::Crypto`] when aws-lc cannot make one.
+pub fn generate_pem_for(
+    algorithm: Algorithm,
+    bits: KeyBits,
+) -> Result<(zeroize::Zeroizing<String>, Kid), SignError> {
+    let pair = Pair::generate(algorithm, bits)?;
+    let text = pair.pem()?;
+    let key = SigningKey::of(pair, algorithm)?;
     Ok((text, key.kid().clone()))
 }

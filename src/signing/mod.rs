@@ -2,7 +2,8 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | [`key`] | one private key, parsed once: `kid`, JWS header, the RSA operation |
+//! | [`Algorithm`] | RS256, PS256, ES256, EdDSA |
+//! | [`key`] | one private key, parsed once: `kid`, JWS header, the operation; `pair` holds it |
 //! | [`source`] | a key file (PEM or JWK) → the key in it; `pem`, `der` and `jwk` read the forms |
 //! | [`jwk`] | what may be published: [`Jwks`], public members only |
 //! | [`life`] | when a key is next, active, retiring, gone (pure) |
@@ -15,6 +16,7 @@
 //! What this module must never do: show a private member of a key in a `Debug`, an error or a JWKS;
 //! look into the claims (it signs the JSON it is given, `iat` and all); block the async runtime on RSA.
 
+mod algorithm;
 mod backend;
 mod der;
 mod error;
@@ -23,6 +25,7 @@ pub mod key;
 pub mod life;
 pub mod manifest;
 pub mod multi_buffer;
+mod pair;
 mod pem;
 pub mod provider;
 pub mod ring;
@@ -31,6 +34,7 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 
+pub use algorithm::Algorithm;
 pub use error::KeyError;
 pub use jwk::{Jwks, PublicJwk};
 pub use key::{Kid, MIN_BITS, SigningKey};

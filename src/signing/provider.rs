@@ -192,7 +192,7 @@ pub(super) mod tests {
     #[test]
     fn a_ticket_holds_no_key_and_dies_with_it() {
         let key = SigningKey::generate(KeyBits::Rsa2048).expect("key");
-        let ticket = key.encoding_key();
+        let ticket = key.encoding_key().expect("a ticket");
         assert_eq!(ticket.as_bytes().len(), MARK.len() + 8);
         assert!((PROVIDER.signer_factory)(&Algorithm::RS256, &ticket).is_ok());
         let number = key.pair_number();
@@ -213,7 +213,8 @@ pub(super) mod tests {
     fn a_signer_in_use_keeps_the_key_until_it_is_done() {
         let key = SigningKey::generate(KeyBits::Rsa2048).expect("key");
         let signer =
-            (PROVIDER.signer_factory)(&Algorithm::RS256, &key.encoding_key()).expect("signer");
+            (PROVIDER.signer_factory)(&Algorithm::RS256, &key.encoding_key().expect("a ticket"))
+                .expect("signer");
         let before = signer.try_sign(b"x").expect("signature");
         drop(key);
         assert_eq!(signer.try_sign(b"x").expect("signature"), before);
@@ -229,7 +230,7 @@ pub(super) mod tests {
             Algorithm::ES256,
         ] {
             assert!(
-                (PROVIDER.signer_factory)(&other, &key.encoding_key()).is_err(),
+                (PROVIDER.signer_factory)(&other, &key.encoding_key().expect("a ticket")).is_err(),
                 "{other:?}"
             );
         }
@@ -256,7 +257,7 @@ pub(super) mod tests {
 
     impl SigningKey {
         fn pair_number(&self) -> u64 {
-            let bytes = self.encoding_key().as_bytes()[MARK.len()..].to_vec();
+            let bytes = self.encoding_key().expect("a ticket").as_bytes()[MARK.len()..].to_vec();
             u64::from_be_bytes(bytes.try_into().expect("eight bytes"))
         }
     }

@@ -1,5 +1,5 @@
-//! All keys of one issuer: one of them signs, those whose time has come are published. A reload swaps the whole ring at
-//! once, or leaves it as it is; the passing of time moves it on without reading a file.
+//! All keys of one issuer: one of each algorithm signs, those whose time has come are published. A reload swaps the
+//! whole ring at once, or leaves it as it is; the passing of time moves it on without reading a file.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::algorithm::Algorithm;
 use super::error::KeyError;
 use super::jwk::{Jwks, PublicJwk};
 use super::key::{Kid, SigningKey};
@@ -39,6 +40,8 @@ impl RingSource {
 #[derive(Debug)]
 pub struct KeyRing {
     source: RingSource,
+    /// Each has a key that signs, now and after each change.
+    wanted: Vec<Algorithm>,
     /// A key that has begun for so long is known to receivers; a younger one must be seen in the public JWKS before it
     /// signs. `None`: every key signs at its time.
     known_after: Option<Duration>,
@@ -61,9 +64,11 @@ struct Keys {
     /// In the order of the sources; those that are gone as well.
     entries: Vec<Entry>,
     files: Vec<PathBuf>,
-    turn: Turn,
+    /// One for each algorithm that has a key whose time has come.
+    turns: Vec<Turn>,
     states: Vec<KeyState>,
-    active: Arc<SigningKey>,
+    /// In the order of `turns`.
+    active: Vec<Arc<SigningKey>>,
     jwks: Arc<Jwks>,
 }
 
@@ -72,8 +77,8 @@ struct Keys {
 pub struct Reloaded {
     /// The generation from now on; the same as before when nothing changed.
     pub generation: u64,
-    /// The key that signs from now on.
-    pub active: Kid,
+    /// The keys that sign from now on, one for each algorithm.
+    pub active: Vec<Kid>,
     /// Published now, but not before.
     pub added: Vec<Kid>,
     /// Published before, but not any more.
@@ -91,26 +96,42 @@ impl KeyRing {
         Self::open(RingSource::Files(sources.to_vec()), None)
     }
 
-    /// Reads the keys of `source`. With `known_after`, a key that began to sign by its times less than so long ago signs
-    /// only when [`Self::seen`] was told of it, unless there is no other one. Blocking.
+    /// As [`Self::open_for`], where it does not matter which algorithms there are.
     ///
     /// # Errors
-    /// Every fault of every source, not only the first; [`KeyError::DuplicateKid`] and
-    /// [`KeyError::NoneActive`] about the ring as a whole.
+    /// As for that.
     pub fn open(source: RingSource, known_after: Option<Duration>) -> Result<Self, Vec<KeyError>> {
-        Self::open_at(source, known_after, now())
+        Self::open_for(source, known_after, &[])
+    }
+
+    /// Reads the keys of `source`; of each algorithm one signs, and there must be one for each algorithm that is
+    /// `wanted`. With `known_after`, a key that began to sign by its times less than so long ago signs only when
+    /// [`Self::seen`] was told of it, unless there is no other one. Blocking.
+    ///
+    /// # Errors
+    /// Every fault of every source, not only the first; [`KeyError::DuplicateKid`], [`KeyError::NoneActive`] and
+    /// [`KeyError::NoneFor`] about the ring as a whole.
+    pub fn open_for(
+        source: RingSource,
+        known_after: Option<Duration>,
+        wanted: &[Algorithm],
+    ) -> Result<Self, Vec<KeyError>> {
+        Self::open_at(source, known_after, wanted, now())
     }
 
     pub(super) fn open_at(
         source: RingSource,
         known_after: Option<Duration>,
+        wanted: &[Algorithm],
         now: Timestamp,
     ) -> Result<Self, Vec<KeyError>> {
         let (entries, files) = read(&source)?;
         let trusted = |entry: &Entry| is_known(known_after, entry, now);
-        let keys = Keys::at(1, entries, files, now, trusted).map_err(|fault| vec![fault])?;
+        let keys =
+            Keys::at(1, (entries, files), wanted, now, trusted).map_err(|fault| vec![fault])?;
         Ok(Self {
             source,
+            wanted: wanted.to_vec(),
             known_after,
             current: ArcSwap::from_pointee(keys),
             seen: Mutex::default(),
@@ -145,8 +166,9 @@ impl KeyRing {
     #[must_use]
     pub fn awaits(&self) -> Option<PublicJwk> {
         let current = self.current.load();
-        let Turn { active, wanted, .. } = current.turn;
-        (active != wanted).then(|| current.entries[wanted].key.public().clone())
+        let mut turns = current.turns.iter();
+        let awaiting = turns.find(|turn| turn.active != turn.wanted)?;
+        Some(current.entries[awaiting.wanted].key.public().clone())
     }
 
     /// This kid was seen in the public JWKS, with the right key.
@@ -158,13 +180,22 @@ impl KeyRing {
     /// The one that signs has passed its `not_after`, and there is no other.
     #[must_use]
     pub fn is_overdue(&self) -> bool {
-        self.current.load().turn.overdue
+        self.current.load().turns.iter().any(|turn| turn.overdue)
     }
 
-    /// The key that signs.
+    /// The key that signs by this algorithm. [`None`] only for an algorithm that was not wanted.
     #[must_use]
-    pub fn active(&self) -> Arc<SigningKey> {
-        Arc::clone(&self.current.load().active)
+    pub fn active(&self, algorithm: Algorithm) -> Option<Arc<SigningKey>> {
+        let keys = self.current.load();
+        let mut active = keys.active.iter();
+        active.find(|key| key.algorithm() == algorithm).cloned()
+    }
+
+    /// The ids of the keys that sign, one for each algorithm.
+    #[must_use]
+    pub fn active_kids(&self) -> Vec<Kid> {
+        let current = self.current.load();
+        current.active.iter().map(|key| key.kid().clone()).collect()
     }
 
     /// Whether a receiver finds `kid` in the JWKS now. A SET under another `kid` must be signed again.
@@ -174,7 +205,7 @@ impl KeyRing {
         current.jwks.keys.iter().any(|key| key.kid() == kid)
     }
 
-    /// The public keys, the active one first, then in the order of the sources.
+    /// The public keys, the active ones first, then in the order of the sources.
     #[must_use]
     pub fn jwks(&self) -> Arc<Jwks> {
         Arc::clone(&self.current.load().jwks)
@@ -217,19 +248,31 @@ impl KeyRing {
         // Whoever signs is known, be it that nobody else could.
         let trusted = |entry: &Entry| {
             is_known(self.known_after, entry, now)
-                || entry.key.public() == old.active.public()
+                || old
+                    .active
+                    .iter()
+                    .any(|active| active.public() == entry.key.public())
                 || seen.contains(entry.key.kid())
         };
-        let mut new = Keys::at(old.generation + 1, entries, files, now, trusted)?;
-        let changed = new.jwks != old.jwks || new.active.public() != old.active.public();
+        let mut new = Keys::at(
+            old.generation + 1,
+            (entries, files),
+            &self.wanted,
+            now,
+            trusted,
+        )?;
+        let public = |keys: &Keys| -> Vec<PublicJwk> {
+            keys.active.iter().map(|key| key.public().clone()).collect()
+        };
+        let changed = new.jwks != old.jwks || public(&new) != public(&old);
         if !changed {
             new.generation = old.generation;
             // An unchanged key is not replaced.
-            new.active = Arc::clone(&old.active);
+            new.active.clone_from(&old.active);
         }
         let reloaded = Reloaded {
             generation: new.generation,
-            active: new.active.kid().clone(),
+            active: new.active.iter().map(|key| key.kid().clone()).collect(),
             added: missing_from(&old.jwks, &new.jwks),
             removed: missing_from(&new.jwks, &old.jwks),
             changed,
@@ -300,23 +343,61 @@ fn read(source: &RingSource) -> Result<(Vec<Entry>, Vec<PathBuf>), Vec<KeyError>
     Ok((entries, files))
 }
 
+/// Whose turn it is among the keys of one algorithm, by their places among all. `None`: no one's.
+fn turn_of(
+    algorithm: Algorithm,
+    entries: &[Entry],
+    now: Timestamp,
+    trusted: &impl Fn(&Entry) -> bool,
+) -> Option<Turn> {
+    let of_it = |of: &usize| entries[*of].key.algorithm() == algorithm;
+    let places: Vec<usize> = (0..entries.len()).filter(of_it).collect();
+    let lives: Vec<Life> = places.iter().map(|of| entries[*of].life).collect();
+    let turn = life::turn(&lives, now, |of| trusted(&entries[places[of]]))?;
+    Some(Turn {
+        active: places[turn.active],
+        wanted: places[turn.wanted],
+        overdue: turn.overdue,
+    })
+}
+
 impl Keys {
     fn at(
         generation: u64,
-        entries: Vec<Entry>,
-        files: Vec<PathBuf>,
+        (entries, files): (Vec<Entry>, Vec<PathBuf>),
+        wanted: &[Algorithm],
         now: Timestamp,
         trusted: impl Fn(&Entry) -> bool,
     ) -> Result<Self, KeyError> {
-        let lives: Vec<Life> = entries.iter().map(|entry| entry.life).collect();
-        let turn = life::turn(&lives, now, |of| trusted(&entries[of]));
-        let turn = turn.ok_or(KeyError::NoneActive)?;
-        let states: Vec<KeyState> = (0..lives.len())
-            .map(|of| life::state(&lives, of, turn, now))
+        let turns: Vec<Turn> = Algorithm::ALL
+            .iter()
+            .filter_map(|algorithm| turn_of(*algorithm, &entries, now, &trusted))
             .collect();
+        if turns.is_empty() {
+            return Err(KeyError::NoneActive);
+        }
+        let algorithm = |of: usize| entries[of].key.algorithm();
+        let signs = |wanted: Algorithm| turns.iter().any(|turn| algorithm(turn.active) == wanted);
+        if let Some(&algorithm) = wanted.iter().find(|wanted| !signs(**wanted)) {
+            return Err(KeyError::NoneFor { algorithm });
+        }
+        let lives: Vec<Life> = entries.iter().map(|entry| entry.life).collect();
+        let state = |of: usize| {
+            let mut own = turns.iter();
+            let own = own.find(|turn| algorithm(turn.active) == algorithm(of));
+            // Nobody signs by its algorithm yet: nor does it.
+            let nobody = Turn {
+                active: usize::MAX,
+                wanted: usize::MAX,
+                overdue: false,
+            };
+            life::state(&lives, of, own.copied().unwrap_or(nobody), now)
+        };
+        let states: Vec<KeyState> = (0..lives.len()).map(state).collect();
+        let first = turns.iter().map(|turn| turn.active);
         let others =
-            (0..lives.len()).filter(|of| *of != turn.active && states[*of] != KeyState::Gone);
-        let published = std::iter::once(turn.active).chain(others);
+            (0..lives.len()).filter(|of| !matches!(states[*of], KeyState::Active | KeyState::Gone));
+        let published = first.chain(others);
         let jwks = Jwks {
             keys: published
                 .map(|of| entries[of].key.public().clone())
@@ -324,10 +405,13 @@ impl Keys {
         };
         Ok(Self {
             generation,
-            active: Arc::clone(&entries[turn.active].key),
+            active: turns
+                .iter()
+                .map(|turn| Arc::clone(&entries[turn.active].key))
+                .collect(),
             entries,
             files,
-            turn,
+            turns,
             states,
             jwks: Arc::new(jwks),
         })

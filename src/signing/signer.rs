@@ -56,6 +56,9 @@ pub enum SignError {
     /// The crypto library failed on a key that it had accepted.
     #[error("the crypto library could not sign")]
     Crypto,
+    /// The ring has no key for an algorithm that it was asked to have one for.
+    #[error("no key signs by the stream's algorithm")]
+    NoKey,
 }
 
 /// Where the answer to a job comes.

@@ -1,4 +1,4 @@
-//! A key file on disk → the RSA key in it, by a closed list of forms and of refusals.
+//! A key file on disk → the key in it, by a closed list of forms and of refusals.
 //!
 //! Every buffer that holds the file or a decoded form of it is overwritten on drop (`zeroize`);
 //! what remains is aws-lc's own copy, which aws-lc overwrites when it frees it.
@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::rsa::KeyPair;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use zeroize::Zeroizing;
 
-use super::der::Algorithm;
+use super::algorithm::Algorithm;
+use super::der::Kind;
 use super::error::KeyError;
 use super::key::{MIN_BITS, SigningKey};
 use super::life::Life;
+use super::pair::Pair;
 use super::pem::Armour;
 use super::{der, jwk, pem};
 
@@ -33,6 +36,17 @@ pub struct KeySource {
     pub kid: Option<String>,
     /// When it is published, and signs.
     pub life: Life,
+    /// What it signs by; else a JWK's own `alg`, else RS256 for an RSA key, and what the other kinds can.
+    pub algorithm: Option<Algorithm>,
+}
+
+/// What a key file holds.
+pub(super) struct Parsed {
+    pub(super) pair: Pair,
+    /// A JWK's own.
+    pub(super) kid: Option<String>,
+    /// A JWK's own.
+    pub(super) algorithm: Option<Algorithm>,
 }
 
 impl KeySource {
@@ -43,6 +57,7 @@ impl KeySource {
             path: path.into(),
             kid: None,
             life: Life::default(),
+            algorithm: None,
         }
     }
 
@@ -51,18 +66,35 @@ impl KeySource {
     /// # Errors
     /// [`KeyError`]: the file, its form, its kind of key, its size, or its `kid`.
     pub fn load(&self) -> Result<SigningKey, KeyError> {
-        let (pair, kid) = self.load_pair()?;
-        SigningKey::new(pair, kid, &self.path)
+        let file = read(&self.path)?;
+        let mut parsed = parse(&self.path, &file)?;
+        if let (Some(wanted), Some(own)) = (self.algorithm, parsed.algorithm)
+            && wanted != own
+        {
+            return Err(KeyError::BadJwk {
+                path: self.path.clone(),
+                what: format!("its `alg` is {own}, but it is to sign by {wanted}"),
+            });
+        }
+        parsed.algorithm = self.algorithm.or(parsed.algorithm);
+        parsed.kid = self.kid.clone().or(parsed.kid);
+        SigningKey::new(parsed, &self.path)
     }
 
     /// The RSA key alone, for what is no SET, and the `kid` that it is given here or in the file.
     ///
     /// # Errors
-    /// As for [`Self::load`], without the `kid`.
+    /// As for [`Self::load`], without the `kid`; a key of another kind.
     pub(crate) fn load_pair(&self) -> Result<(KeyPair, Option<String>), KeyError> {
         let file = read(&self.path)?;
-        let (pair, own_kid) = parse(&self.path, &file)?;
-        Ok((pair, self.kid.clone().or(own_kid)))
+        let parsed = parse(&self.path, &file)?;
+        match parsed.pair {
+            Pair::Rsa(pair) => Ok((pair, self.kid.clone().or(parsed.kid))),
+            other => Err(KeyError::NotRsa {
+                path: self.path.clone(),
+                found: other.kind(),
+            }),
+        }
     }
 }
 
@@ -99,7 +131,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
 }
 
 /// The key and, for a JWK, its own `kid`. `path` is for messages only.
-pub(super) fn parse(path: &Path, file: &[u8]) -> Result<(KeyPair, Option<String>), KeyError> {
+pub(super) fn parse(path: &Path, file: &[u8]) -> Result<Parsed, KeyError> {
     let at = || path.to_owned();
     let Ok(text) = std::str::from_utf8(file) else {
         return Err(KeyError::NotAKey { path: at() });
@@ -126,10 +158,7 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<(KeyPair, Option<String>
     let pair = match block.label {
         "PRIVATE KEY" => from_pkcs8(path, &decode()?),
         "RSA PRIVATE KEY" => from_pkcs1(path, &decode()?),
-        "EC PRIVATE KEY" => Err(KeyError::NotRsa {
-            path: at(),
-            found: "an EC key",
-        }),
+        "EC PRIVATE KEY" => from_sec1(path, &decode()?),
         "DSA PRIVATE KEY" => Err(KeyError::NotRsa {
             path: at(),
             found: "a DSA key",
@@ -145,32 +174,56 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<(KeyPair, Option<String>
             mend: "openssl pkcs8 -topk8 -nocrypt -in OLD -out NEW.pem",
         }),
     }?;
-    Ok((pair, None))
+    Ok(Parsed {
+        pair,
+        kid: None,
+        algorithm: None,
+    })
 }
 
-fn from_pkcs8(path: &Path, der: &[u8]) -> Result<KeyPair, KeyError> {
+fn from_pkcs8(path: &Path, der: &[u8]) -> Result<Pair, KeyError> {
     let broken = || KeyError::Damaged {
         path: path.to_owned(),
         reason: "not a PKCS#8 structure",
     };
-    let (algorithm, inner) = der::pkcs8(der).ok_or_else(broken)?;
-    if let Algorithm::Other(found) = algorithm {
-        return Err(KeyError::NotRsa {
-            path: path.to_owned(),
-            found,
-        });
-    }
-    check_bits(path, der::rsa_private_bits(inner).ok_or_else(broken)?)?;
-    KeyPair::from_pkcs8(der).map_err(|e| rejected(path, &e))
+    let (kind, inner) = der::pkcs8(der).ok_or_else(broken)?;
+    let pair = match kind {
+        Kind::Rsa => {
+            check_bits(path, der::rsa_private_bits(inner).ok_or_else(broken)?)?;
+            KeyPair::from_pkcs8(der).map(Pair::Rsa)
+        }
+        Kind::P256 => {
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).map(Pair::P256)
+        }
+        // OpenSSL writes no public key beside the private one.
+        Kind::Ed25519 => Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(Pair::Ed25519),
+        Kind::Other(found) => {
+            return Err(KeyError::NotRsa {
+                path: path.to_owned(),
+                found,
+            });
+        }
+    };
+    pair.map_err(|e| rejected(path, &e))
 }
 
-fn from_pkcs1(path: &Path, der: &[u8]) -> Result<KeyPair, KeyError> {
+/// An `ECPrivateKey` (RFC 5915), as `openssl ecparam -genkey` writes it.
+fn from_sec1(path: &Path, der: &[u8]) -> Result<Pair, KeyError> {
+    let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, der);
+    pair.map(Pair::P256).map_err(|_| KeyError::Damaged {
+        path: path.to_owned(),
+        reason: "it is no EC key on P-256, the only curve here",
+    })
+}
+
+fn from_pkcs1(path: &Path, der: &[u8]) -> Result<Pair, KeyError> {
     let broken = || KeyError::Damaged {
         path: path.to_owned(),
         reason: "not a PKCS#1 structure",
     };
     check_bits(path, der::rsa_private_bits(der).ok_or_else(broken)?)?;
-    KeyPair::from_der(der).map_err(|e| rejected(path, &e))
+    let pair = KeyPair::from_der(der).map(Pair::Rsa);
+    pair.map_err(|e| rejected(path, &e))
 }
 
 /// RFC 7518 §3.3: 2048 bits or more. Asked before aws-lc, which does not tell the size it refuses.

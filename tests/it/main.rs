@@ -10,6 +10,7 @@
 
 mod acls;
 mod ages;
+mod algorithms;
 mod authentication;
 mod bad_records;
 mod bounds;

@@ -1,11 +1,12 @@
 //! Keys and signer threads of a configuration.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::bridge::StartError;
 use crate::config::{Config, KeysConfig, MultiBufferUse, SigningSettings};
 use crate::signing::{
-    KeyError, KeyRing, KeySource, MultiBuffer, MultiBufferError, RingSource, Signer,
+    Algorithm, KeyError, KeyRing, KeySource, MultiBuffer, MultiBufferError, RingSource, Signer,
 };
 
 /// Where the keys are.
@@ -15,6 +16,7 @@ pub(crate) fn ring_source(config: &SigningSettings) -> RingSource {
         KeysConfig::Files(keys) => {
             let each = keys.iter().map(|key| KeySource {
                 kid: key.kid.clone(),
+                algorithm: key.algorithm,
                 life: key.life,
                 ..KeySource::new(&key.file)
             });
@@ -23,10 +25,14 @@ pub(crate) fn ring_source(config: &SigningSettings) -> RingSource {
     }
 }
 
-/// The keys of the process. Blocking.
-pub(in crate::bridge) fn ring(config: &SigningSettings) -> Result<KeyRing, Vec<KeyError>> {
-    let known_after = config.check_published.then_some(config.publish_before_use);
-    KeyRing::open(ring_source(config), known_after)
+/// The keys of the process; each stream has one that signs by its algorithm. Blocking.
+pub(in crate::bridge) fn ring(config: &Config) -> Result<KeyRing, Vec<KeyError>> {
+    let signing = &config.signing;
+    let known_after = signing
+        .check_published
+        .then_some(signing.publish_before_use);
+    let wanted: BTreeSet<Algorithm> = config.streams.iter().map(|s| s.algorithm).collect();
+    KeyRing::open_for(ring_source(signing), known_after, &Vec::from_iter(wanted))
 }
 
 /// The signer threads, eight signatures at once where the configuration wants that and the machine can.
@@ -49,9 +55,10 @@ fn multi_buffer(config: &Config, keys: &KeyRing) -> Result<Option<Arc<MultiBuffe
     let required = wanted == MultiBufferUse::Required;
     match MultiBuffer::load(config.signing.multi_buffer_library.as_deref()) {
         Ok(backend) => {
-            let admitted = backend.admit(&keys.active());
+            let active = keys.active(Algorithm::Rs256);
+            let admitted = active.is_some_and(|key| backend.admit(&key));
             if required && !admitted {
-                let why = "the library does not take the key that signs, gains nothing with it, or failed its trial";
+                let why = "no key signs by RS256, or the library does not take it, gains nothing with it, or failed its trial";
                 return Err(StartError::MultiBuffer(why.to_owned()));
             }
             let (library, crossing) = (backend.path().display(), backend.crossing());

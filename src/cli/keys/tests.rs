@@ -27,7 +27,7 @@ fn a_generated_key_is_private_and_is_not_replaced_silently() {
     let folder = tempfile::tempdir().expect("folder");
     let file = folder.path().join("key.pem");
     let mut out = Vec::new();
-    generate(KeyBits::Rsa2048, &file, false, &mut out).expect("key");
+    generate((Algorithm::Rs256, KeyBits::Rsa2048), &file, false, &mut out).expect("key");
     assert_eq!(
         fs::metadata(&file).expect("file").permissions().mode() & 0o777,
         0o600
@@ -42,14 +42,25 @@ fn a_generated_key_is_private_and_is_not_replaced_silently() {
     assert_eq!(key.bits(), 2048);
 
     let before = fs::read(&file).expect("file");
-    let refused = generate(KeyBits::Rsa2048, &file, false, &mut Vec::new());
+    let refused = generate(
+        (Algorithm::Rs256, KeyBits::Rsa2048),
+        &file,
+        false,
+        &mut Vec::new(),
+    );
     let refused = refused.expect_err("exists");
     assert!(matches!(refused, KeysError::Exists(_)));
     assert_eq!(refused.exit().code(), 73);
     assert!(refused.to_string().contains("--force"));
     assert_eq!(fs::read(&file).expect("file"), before);
 
-    generate(KeyBits::Rsa2048, &file, true, &mut Vec::new()).expect("forced");
+    generate(
+        (Algorithm::Rs256, KeyBits::Rsa2048),
+        &file,
+        true,
+        &mut Vec::new(),
+    )
+    .expect("forced");
     assert_ne!(fs::read(&file).expect("file"), before);
     assert_eq!(
         fs::metadata(&file).expect("file").permissions().mode() & 0o777,
@@ -69,7 +80,12 @@ fn a_key_that_cannot_be_written_is_told() {
         folder.path().join("no/such/folder/key.pem"),
         PathBuf::from("/"),
     ] {
-        let fault = generate(KeyBits::Rsa2048, &file, true, &mut Vec::new());
+        let fault = generate(
+            (Algorithm::Rs256, KeyBits::Rsa2048),
+            &file,
+            true,
+            &mut Vec::new(),
+        );
         assert_eq!(
             fault.expect_err("fault").exit().code(),
             73,
@@ -78,7 +94,12 @@ fn a_key_that_cannot_be_written_is_told() {
         );
     }
     // --force replaces a file, not a folder.
-    let fault = generate(KeyBits::Rsa2048, folder.path(), true, &mut Vec::new());
+    let fault = generate(
+        (Algorithm::Rs256, KeyBits::Rsa2048),
+        folder.path(),
+        true,
+        &mut Vec::new(),
+    );
     assert!(matches!(fault, Err(KeysError::Write { .. })));
 }
 
@@ -97,7 +118,7 @@ fn jwks_shows_public_members_only_and_lists_every_fault() {
 
     let files = [
         fixture("none.pem"),
-        fixture("ed25519.pkcs8.pem"),
+        fixture("rsa-pss-2048.pkcs8.pem"),
         fixture("rsa-1024.pkcs8.pem"),
     ];
     let fault = jwks(&sources(&files), &mut Vec::new()).expect_err("faults");

@@ -23,7 +23,7 @@ use url::Url;
 use super::mistake::Mistake;
 use super::tree::Places;
 use crate::secret::Secret;
-use crate::signing::Life;
+use crate::signing::{Algorithm, Life};
 
 pub use replay::*;
 pub use stream::*;
@@ -160,12 +160,14 @@ pub enum KeysConfig {
 /// One key file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningKeyConfig {
-    /// PEM (PKCS#1, PKCS#8) or JWK, RSA of 2048 bits or more.
+    /// PEM or JWK.
     pub file: PathBuf,
     /// Overrides the default, the RFC 7638 thumbprint.
     pub kid: Option<String>,
     /// When it is published, and signs.
     pub life: Life,
+    /// What it signs by; [`None`]: what is usual for its kind, or its JWK says.
+    pub algorithm: Option<Algorithm>,
 }
 
 /// The public listener.

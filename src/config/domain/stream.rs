@@ -17,6 +17,7 @@ use crate::detection::DecodeLimits;
 use crate::mapping::{Envelope, Mapping};
 use crate::secret::Secret;
 pub use crate::set::Profile;
+use crate::signing::Algorithm;
 
 /// Id of a stream: `[a-z0-9][a-z0-9_-]{0,62}`; safe in a group id, a topic name and a label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,6 +82,8 @@ pub struct StreamConfig {
     pub outcome_topic: Option<TopicName>,
     /// The bounds of memory and requests, overrides applied.
     pub limits: Limits,
+    /// What its SETs are signed by.
+    pub algorithm: Algorithm,
     /// The set-up that a receiver's acceptance proves good.
     pub fingerprint: Fingerprint,
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::domain::MultiBufferUse;
 use super::{DurationText, PathText};
+use crate::signing::Algorithm;
 
 /// The keys that sign SETs.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -22,6 +23,8 @@ pub(crate) struct RawSigning {
     /// A key signs only when it was seen in the JWKS at its public address; true when `transmitter.jwks_uri` is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) check_published: Option<bool>,
+    /// What SETs are signed by, unless a stream says otherwise: `RS256`, `PS256`, `ES256` or `EdDSA`.
+    pub(crate) algorithm: Algorithm,
     /// Signer threads; default one per core.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
@@ -42,6 +45,7 @@ impl Default for RawSigning {
             ring: None,
             publish_before_use: "15m".into(),
             check_published: None,
+            algorithm: Algorithm::default(),
             threads: None,
             multi_buffer: MultiBufferUse::default(),
             multi_buffer_library: None,
@@ -53,12 +57,16 @@ impl Default for RawSigning {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawSigningKey {
-    /// RSA private key of at least 2048 bits: PEM (PKCS#1, PKCS#8) or JWK.
+    /// Private key, RSA of at least 2048 bits, EC on P-256 or Ed25519: PEM (PKCS#8, PKCS#1, SEC 1) or JWK.
     pub(crate) file: PathText,
     /// Key id; default the RFC 7638 thumbprint.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub(crate) kid: Option<String>,
+    /// What it signs by; default `RS256` for an RSA key (or the `alg` of its JWK), `ES256` for an EC
+    /// key on P-256, `EdDSA` for Ed25519.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) algorithm: Option<Algorithm>,
     /// In the JWKS, but never signs: the next key before a rotation, the last one after it.
     #[serde(default)]
     pub(crate) published_only: bool,

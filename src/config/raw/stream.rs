@@ -3,9 +3,20 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::signing::Algorithm;
+
 use super::super::domain::{Mode, OnNoSubject, Profile};
 use super::receiver::RawReceiver;
 use super::text::{DurationText, SizeText};
+
+/// How one stream's SETs are signed.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawStreamSigning {
+    /// `RS256`, `PS256`, `ES256` or `EdDSA`; default `signing.algorithm`. Okta takes RS256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) algorithm: Option<Algorithm>,
+}
 
 /// One stream: some topics, a mapping, one receiver.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -52,6 +63,9 @@ pub(crate) struct RawStream {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "mapping_schema")]
     pub(crate) mapping: Option<serde_json::Value>,
+    /// How this stream's SETs are signed.
+    #[serde(default)]
+    pub(crate) signing: RawStreamSigning,
     /// What becomes of a detection without a usable subject: `dead_letter` or `filter`.
     #[serde(default = "default_on_no_subject")]
     pub(crate) on_no_subject: OnNoSubject,

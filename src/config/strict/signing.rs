@@ -74,6 +74,7 @@ fn files(raw: &[RawSigningKey], checker: &mut Checker<'_>) -> Option<Vec<Signing
             file: PathBuf::from(&key.file.0),
             kid: key.kid.clone(),
             life: life(key, &child(at, index), checker)?,
+            algorithm: key.algorithm,
         })
     });
     // All of them, so that every mistake is told.

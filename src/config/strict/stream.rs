@@ -10,6 +10,7 @@ use super::super::topics::{TopicName, TopicPattern, TopicTemplate};
 use super::super::{convert, fingerprint};
 use super::{Checker, receiver, replay, text};
 use crate::mapping::Mapping;
+use crate::signing::Algorithm;
 
 pub(super) fn stream(
     all: &RawConfig,
@@ -43,6 +44,7 @@ pub(super) fn stream(
         Some(audience) => audience.as_str().into(),
         None => receiver.url.origin().ascii_serialization().into(),
     };
+    let algorithm = algorithm(all, raw, &receiver, at, checker);
     let shadow = match raw.mode {
         Mode::Live => "",
         Mode::Shadow => ".shadow",
@@ -53,7 +55,8 @@ pub(super) fn stream(
         topics: topics?,
         start_at: start_at?,
         mode: raw.mode,
-        fingerprint: fingerprint::stream(&receiver, &issuer, &audience, raw.profile),
+        fingerprint: fingerprint::stream(&receiver, &issuer, &audience, raw.profile, algorithm?),
+        algorithm: algorithm?,
         issuer,
         audience,
         profile: raw.profile,
@@ -69,6 +72,37 @@ pub(super) fn stream(
         outcome_topic: text::all(outcome_topic)?,
         limits: limits?,
     })
+}
+
+/// Okta documents RS256 only (CONTRACTS §1.1): another one would hold the stream at its first SET.
+fn algorithm(
+    all: &RawConfig,
+    raw: &RawStream,
+    receiver: &ReceiverConfig,
+    at: &str,
+    checker: &mut Checker<'_>,
+) -> Option<Algorithm> {
+    let own = raw.signing.algorithm;
+    let algorithm = own.unwrap_or(all.signing.algorithm);
+    let host = receiver.url.host_str().unwrap_or_default();
+    let suffixes = ["okta.com", "oktapreview.com", "okta-emea.com"];
+    let is_okta = raw.profile == Profile::Okta
+        || suffixes.iter().any(|suffix| {
+            let rest = host.strip_suffix(suffix);
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        });
+    if algorithm == Algorithm::Rs256 || !is_okta {
+        return Some(algorithm);
+    }
+    let at = match own {
+        Some(_) => child(&child(at, "signing"), "algorithm"),
+        None => "/signing/algorithm".to_owned(),
+    };
+    checker.wrong(
+        &at,
+        format!("Okta takes SETs signed by RS256, not by {algorithm}"),
+        "set RS256 for this stream, or the profile of its receiver (profile: ssf-1.0)",
+    )
 }
 
 fn topics(raw: &RawStream, at: &str, checker: &mut Checker<'_>) -> Option<TopicSelection> {

@@ -366,3 +366,21 @@ fn streams_among_each_other() {
         );
     }
 }
+
+#[test]
+fn okta_takes_rs256_only() {
+    check(&[
+        (
+            "    topics: [detections]\n",
+            "    topics: [detections]\n    signing: {algorithm: ES256}\n",
+            "f:10:26: streams[0].signing.algorithm: Okta takes SETs signed by RS256, not by ES256",
+            "RS256",
+        ),
+        (
+            "    topics: [detections]\n",
+            "    topics: [detections]\n    signing: {algorithm: HS256}\n",
+            "f:10:26: streams[0].signing.algorithm: \"HS256\" is not known here",
+            "",
+        ),
+    ]);
+}

@@ -198,7 +198,10 @@ impl MultiBuffer {
 impl MultiBuffer {
     /// One signature by the library, with one lane in use.
     pub(super) fn sign_alone(&self, key: &SigningKey, message: &[u8]) -> Vec<u8> {
-        let key = &lanes::LaneKey::of(key.pair()).expect("a key that fits");
+        let key = &key
+            .rs256_pair()
+            .and_then(lanes::LaneKey::of)
+            .expect("a key that fits");
         let mut signatures = self
             .engine
             .sign(&[Lane { key, message }])

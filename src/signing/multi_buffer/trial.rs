@@ -35,7 +35,8 @@ impl Admitted {
 
 /// [`None`]: the key stays with aws-lc-rs, because the library cannot take it, fails its trial, or never gains with it.
 pub(super) fn admit(backend: &MultiBuffer, key: &SigningKey) -> Option<Admitted> {
-    let lanes = LaneKey::of(key.pair()).filter(|lanes| backend.engine.supports(lanes.bits()))?;
+    let lanes =
+        LaneKey::of(key.rs256_pair()?).filter(|lanes| backend.engine.supports(lanes.bits()))?;
     if !is_right(backend, key, &lanes) {
         backend.mismatch();
         return None;

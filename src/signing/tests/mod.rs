@@ -1,5 +1,6 @@
 //! Known answers, every refusal, the ring, and silence about private members.
 
+mod algorithms;
 mod multi_buffer;
 mod refusals;
 mod ring;
@@ -80,10 +81,10 @@ fn the_thumbprint_of_rfc_7638() {
     let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
     let n = URL_SAFE_NO_PAD.decode(n).expect("base64url");
     let expected = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
-    assert_eq!(jwk::thumbprint(&n, &[1, 0, 1]), expected);
+    assert_eq!(jwk::Public::rsa(&n, &[1, 0, 1]).thumbprint(), expected);
     // Leading zero octets are not part of a number.
     assert_eq!(
-        jwk::thumbprint(&[&[0, 0], &n[..]].concat(), &[0, 1, 0, 1]),
+        jwk::Public::rsa(&[&[0, 0], &n[..]].concat(), &[0, 1, 0, 1]).thumbprint(),
         expected
     );
 }
@@ -133,8 +134,8 @@ fn every_form_gives_the_same_key() {
         "a given kid wins"
     );
     let without = jwk_with(serde_json::json!({ "kid": null }));
-    let (pair, kid) = source::parse(Path::new("x"), without.as_bytes()).expect("JWK");
-    let key = SigningKey::new(pair, kid, Path::new("x")).expect("key");
+    let parsed = source::parse(Path::new("x"), without.as_bytes()).expect("JWK");
+    let key = SigningKey::new(parsed, Path::new("x")).expect("key");
     assert_eq!(key.kid().as_str(), thumbprint);
 }
 
@@ -165,7 +166,11 @@ fn a_kid_must_be_fit_for_a_header() {
         ..KeySource::new(fixture("rsa-2048.pkcs8.pem"))
     };
     let ring = KeyRing::load(&[source]).expect("ring");
-    let token = ring.active().sign(br#"{"a":1}"#).expect("token");
+    let token = ring
+        .active(crate::signing::Algorithm::Rs256)
+        .expect("a key")
+        .sign(br#"{"a":1}"#)
+        .expect("token");
     assert_eq!(verify(&token, &ring.jwks())["a"], 1);
 }
 
@@ -173,7 +178,9 @@ fn a_kid_must_be_fit_for_a_header() {
 fn a_token_is_verified_with_what_is_published() {
     for name in ["rsa-2048.pkcs8.pem", "rsa-3072.pkcs1.pem"] {
         let ring = KeyRing::load(&[KeySource::new(fixture(name))]).expect("ring");
-        let key = ring.active();
+        let key = ring
+            .active(crate::signing::Algorithm::Rs256)
+            .expect("a key");
         // Payload lengths of every residue, so that no padding or size slip hides.
         for length in 0..5 {
             let claims = format!(r#"{{"s":"{}"}}"#, "x".repeat(length));
@@ -205,7 +212,12 @@ fn the_stock_provider_gives_the_same_bytes() {
     let ours = load("rsa-2048.pkcs1.pem").expect("key");
     let claims: Value = serde_json::json!({ "iss": "https://i.example", "iat": 1, "events": {} });
     // Without our provider installed this is the stock path, with it ours falls back: same bytes.
-    let expected = encode(&set_header(ours.kid()), &claims, &stock).expect("token");
+    let expected = encode(
+        &set_header(ours.kid(), crate::signing::Algorithm::Rs256),
+        &claims,
+        &stock,
+    )
+    .expect("token");
     let json = serde_json::to_vec(&claims).expect("JSON");
     assert_eq!(ours.sign(&json).expect("token"), expected);
 }
@@ -232,20 +244,33 @@ fn jsonwebtoken_signs_through_our_provider() {
     assert!(provider::install(), "a second call is harmless");
     let key = load("rsa-2048.pkcs8.pem").expect("key");
     let claims = serde_json::json!({ "iss": "https://i.example", "iat": 1, "events": {} });
-    let token = encode(&set_header(key.kid()), &claims, &key.encoding_key()).expect("token");
+    let token = encode(
+        &set_header(key.kid(), crate::signing::Algorithm::Rs256),
+        &claims,
+        &key.encoding_key().expect("a ticket"),
+    )
+    .expect("token");
     assert_eq!(
         key.sign(&serde_json::to_vec(&claims).expect("JSON"))
             .expect("token"),
         token
     );
     // Its JWK side knows tickets, too.
-    let public = jsonwebtoken::jwk::Jwk::from_encoding_key(&key.encoding_key(), Algorithm::RS256);
+    let public = jsonwebtoken::jwk::Jwk::from_encoding_key(
+        &key.encoding_key().expect("a ticket"),
+        Algorithm::RS256,
+    );
     let public = serde_json::to_value(public.expect("JWK")).expect("JSON");
-    assert_eq!(public["n"], key.public().n());
-    let ticket = key.encoding_key();
+    assert_eq!(public["n"], key.public().n().expect("n"));
+    let ticket = key.encoding_key().expect("a ticket");
     drop(key);
     assert!(
-        encode(&set_header(&load_kid()), &claims, &ticket).is_err(),
+        encode(
+            &set_header(&load_kid(), crate::signing::Algorithm::Rs256),
+            &claims,
+            &ticket
+        )
+        .is_err(),
         "a dropped key"
     );
 }
@@ -278,15 +303,17 @@ fn no_private_member_shows_anywhere() {
     );
 
     let ring = KeyRing::load(&[KeySource::new(fixture("rsa-2048.jwk.json"))]).expect("ring");
-    let key = ring.active();
+    let key = ring
+        .active(crate::signing::Algorithm::Rs256)
+        .expect("a key");
     let mut shown = vec![
         format!(
             "{key:?} {ring:?} {:?} {:?}",
             ring.jwks(),
-            key.encoding_key()
+            key.encoding_key().expect("a ticket")
         ),
         serde_json::to_string(&*ring.jwks()).expect("JSON"),
-        format!("{:?}", key.encoding_key().as_bytes()),
+        format!("{:?}", key.encoding_key().expect("a ticket").as_bytes()),
     ];
     let faults = [
         jwk_with(serde_json::json!({ "dq": null })),
@@ -321,12 +348,10 @@ fn generated_keys_differ_and_load_again() {
     let (one, kid) = key::generate_pem(KeyBits::Rsa2048).expect("key");
     let (two, _) = key::generate_pem(KeyBits::Rsa2048).expect("key");
     assert_ne!(*one, *two);
-    let (pair, none) = source::parse(Path::new("x"), one.as_bytes()).expect("key");
-    assert!(none.is_none());
+    let parsed = source::parse(Path::new("x"), one.as_bytes()).expect("key");
+    assert!(parsed.kid.is_none());
     assert_eq!(
-        SigningKey::new(pair, None, Path::new("x"))
-            .expect("key")
-            .kid(),
+        SigningKey::new(parsed, Path::new("x")).expect("key").kid(),
         &kid
     );
 }

@@ -53,7 +53,12 @@ fn the_first_key_that_is_not_only_published_signs() {
     };
     let active = KeySource::new(fixture("rsa-3072.pkcs1.pem"));
     let ring = KeyRing::load(&[next, active]).expect("ring");
-    assert_eq!(ring.active().bits(), 3072);
+    assert_eq!(
+        ring.active(crate::signing::Algorithm::Rs256)
+            .expect("a key")
+            .bits(),
+        3072
+    );
     let kids: Vec<_> = ring
         .jwks()
         .keys
@@ -61,7 +66,13 @@ fn the_first_key_that_is_not_only_published_signs() {
         .map(|key| key.kid().clone())
         .collect();
     assert_eq!(kids.len(), 2);
-    assert_eq!(&kids[0], ring.active().kid(), "the active one first");
+    assert_eq!(
+        &kids[0],
+        ring.active(crate::signing::Algorithm::Rs256)
+            .expect("a key")
+            .kid(),
+        "the active one first"
+    );
     assert!(kids.iter().all(|kid| ring.publishes(kid)));
     assert!(!ring.publishes(load("rfc7515-a2.jwk.json").expect("key").kid()));
 }
@@ -72,14 +83,21 @@ fn a_reload_takes_a_new_key_and_leaves_the_old_one_where_the_new_is_broken() {
     let file = folder.path().join("key.pem");
     fs::write(&file, text("rsa-2048.pkcs8.pem")).expect("write");
     let ring = KeyRing::load(&[KeySource::new(&file)]).expect("ring");
-    let old = ring.active();
+    let old = ring
+        .active(crate::signing::Algorithm::Rs256)
+        .expect("a key");
     assert_eq!(ring.generation(), 1);
 
     let same = ring.reload().expect("nothing new");
     assert!(!same.changed && same.added.is_empty() && same.removed.is_empty());
     assert_eq!((same.generation, ring.generation()), (1, 1));
     assert!(
-        Arc::ptr_eq(&old, &ring.active()),
+        Arc::ptr_eq(
+            &old,
+            &ring
+                .active(crate::signing::Algorithm::Rs256)
+                .expect("a key")
+        ),
         "an unchanged key is not replaced"
     );
 
@@ -90,7 +108,12 @@ fn a_reload_takes_a_new_key_and_leaves_the_old_one_where_the_new_is_broken() {
     ] {
         fs::write(&file, broken).expect("write");
         assert_eq!(ring.reload().expect_err("broken").len(), 1);
-        assert!(Arc::ptr_eq(&old, &ring.active()));
+        assert!(Arc::ptr_eq(
+            &old,
+            &ring
+                .active(crate::signing::Algorithm::Rs256)
+                .expect("a key")
+        ));
         assert_eq!((ring.generation(), ring.jwks().keys.len()), (1, 1));
     }
     fs::remove_file(&file).expect("remove");
@@ -100,9 +123,16 @@ fn a_reload_takes_a_new_key_and_leaves_the_old_one_where_the_new_is_broken() {
     fs::write(&file, text("rsa-3072.pkcs1.pem")).expect("write");
     let reloaded = ring.reload().expect("a new key");
     assert_eq!((reloaded.generation, ring.generation()), (2, 2));
-    assert_eq!(&reloaded.active, ring.active().kid());
+    assert_eq!(reloaded.active, ring.active_kids());
     assert_eq!(reloaded.removed, [old.kid().clone()]);
-    assert_eq!(reloaded.added, [ring.active().kid().clone()]);
+    assert_eq!(
+        reloaded.added,
+        [ring
+            .active(crate::signing::Algorithm::Rs256)
+            .expect("a key")
+            .kid()
+            .clone()]
+    );
     assert!(!ring.publishes(old.kid()));
 }
 
@@ -149,12 +179,12 @@ fn states(ring: &KeyRing) -> Vec<&'static str> {
 #[test]
 fn a_ring_moves_on_with_the_time() {
     let folder = tempfile::tempdir().expect("folder");
-    let ring = KeyRing::open_at(two_keys(folder.path()), None, at(0)).expect("ring");
+    let ring = KeyRing::open_at(two_keys(folder.path()), None, &[], at(0)).expect("ring");
     assert_eq!(states(&ring), ["active", "next"]);
     assert_eq!(ring.jwks().keys.len(), 2, "published before it is used");
     assert_eq!(ring.advance(at(HOUR - 1)), None);
     let moved = ring.advance(at(HOUR)).expect("b's turn");
-    assert_eq!((moved.active.as_str(), moved.generation), ("b", 2));
+    assert_eq!((moved.active[0].as_str(), moved.generation), ("b", 2));
     assert!(moved.added.is_empty() && moved.removed.is_empty());
     assert_eq!(states(&ring), ["retiring", "active"]);
     let moved = ring.advance(at(3 * HOUR)).expect("a leaves");
@@ -162,8 +192,8 @@ fn a_ring_moves_on_with_the_time() {
     assert_eq!(states(&ring), ["gone", "active"]);
     assert!(!ring.publishes(&moved.removed[0]));
     assert_eq!(ring.files().len(), 3, "{:?}", ring.files());
-    let late = KeyRing::open_at(two_keys(folder.path()), None, at(3 * HOUR)).expect("ring");
-    assert_eq!(late.active().kid().as_str(), "b");
+    let late = KeyRing::open_at(two_keys(folder.path()), None, &[], at(3 * HOUR)).expect("ring");
+    assert_eq!(late.active_kids()[0].as_str(), "b");
 }
 
 #[test]
@@ -171,7 +201,7 @@ fn a_key_waits_until_it_was_seen_in_the_public_jwks() {
     let folder = tempfile::tempdir().expect("folder");
     let known_after = Some(Duration::from_secs(900));
     let source = two_keys(folder.path());
-    let open = |now| KeyRing::open_at(source.clone(), known_after, at(now)).expect("ring");
+    let open = |now| KeyRing::open_at(source.clone(), known_after, &[], at(now)).expect("ring");
     let ring = open(0);
     assert_eq!(ring.awaits(), None);
     assert_eq!(ring.advance(at(HOUR)), None, "it is not known to anybody");
@@ -181,11 +211,11 @@ fn a_key_waits_until_it_was_seen_in_the_public_jwks() {
     let moved = ring
         .seen(awaited.kid().clone(), at(HOUR))
         .expect("its turn");
-    assert_eq!(moved.active.as_str(), "b");
+    assert_eq!(moved.active[0].as_str(), "b");
     assert_eq!(ring.awaits(), None);
     // A reload forgets nothing.
     ring.reload_at(at(HOUR)).expect("the same files");
-    assert_eq!(ring.active().kid().as_str(), "b");
+    assert_eq!(ring.active_kids()[0].as_str(), "b");
 
     // A restart right after the turn asks again; one long after it need not.
     assert_eq!(states(&open(HOUR + 899)), ["active", "next"]);
@@ -206,12 +236,12 @@ fn a_ring_whose_time_is_over_goes_on_and_says_so() {
     let manifest = r#"{"keys": [{"file": "a.pem", "not_after": "1970-01-01T01:00:00Z", "published_until": "1970-01-01T02:00:00Z"}]}"#;
     fs::write(folder.path().join("ring.json"), manifest).expect("write");
     let source = RingSource::Folder(folder.path().to_owned());
-    let ring = KeyRing::open_at(source.clone(), None, at(0)).expect("ring");
+    let ring = KeyRing::open_at(source.clone(), None, &[], at(0)).expect("ring");
     assert!(!ring.is_overdue());
     ring.advance(at(HOUR));
     assert!(ring.is_overdue());
-    let kid = ring.active().kid().clone();
+    let kid = ring.active_kids()[0].clone();
     assert_eq!(ring.advance(at(2 * HOUR)), None, "the last key stays");
     assert!(ring.publishes(&kid));
-    assert!(KeyRing::open_at(source, None, at(2 * HOUR)).is_err());
+    assert!(KeyRing::open_at(source, None, &[], at(2 * HOUR)).is_err());
 }
