@@ -26,6 +26,9 @@ use super::world::World;
 const TELL: Duration = Duration::from_secs(10);
 /// After the last fault the rest has to be through by then, and a minute more for every three of the run.
 const DRAIN: Duration = Duration::from_secs(90);
+/// What gets 500 for ever is told from the moment's fault by what else is accepted. When nothing else comes any more, it
+/// is taken after this.
+const POISON: Duration = Duration::from_secs(20);
 /// Between two looks at what is left.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -277,7 +280,8 @@ impl Run {
         let records = tokio::task::spawn_blocking(|| source.places());
         let records = records.await.map_err(|e| e.to_string())??;
         let (wanted, world) = (records.len() as u64, &self.world);
-        let deadline = Instant::now() + DRAIN + self.wishes.time / 3;
+        let began = Instant::now();
+        let deadline = began + DRAIN + self.wishes.time / 3;
         let left = async || match self.watch.total() >= wanted {
             false => Some(format!(
                 "{} of {wanted} records are committed",
@@ -295,6 +299,9 @@ impl Run {
                     println!("{line}");
                 }
                 break;
+            }
+            if began.elapsed() > POISON {
+                self.desk.mend_poison();
             }
             self.tell().await;
             sleep(LOOK).await;
