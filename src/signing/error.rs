@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::algorithm::Algorithm;
+use crate::secret::SecretError;
 
 /// Why a key, or a ring of keys, was refused. Every message names the file and the mend; none of
 /// them ever holds a byte of the file's content.
@@ -25,11 +26,27 @@ pub enum KeyError {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// An encrypted PKCS#8, an encrypted PKCS#1 or a JWE.
-    #[error("key file {path} is encrypted; decrypt it with `openssl pkey -in {path} -out NEW.pem` and protect the file by its mode", path = path.display())]
+    /// An encrypted PKCS#8 without a passphrase, an encrypted PKCS#1 or a JWE.
+    #[error("key file {path} is encrypted; give its passphrase with `signing.passphrase_file` (PKCS#8 only: `openssl pkcs8 -topk8 -v2 aes256 -in {path} -out NEW.pem`), or decrypt it with `openssl pkey -in {path} -out NEW.pem` and protect the file by its mode", path = path.display())]
     Encrypted {
         /// The configured path.
         path: PathBuf,
+    },
+    /// An encrypted PKCS#8 that the passphrase does not open.
+    #[error("key file {path} does not open with the passphrase of {passphrase}; check both, for example with `openssl pkey -in {path} -passin file:{passphrase} -noout`", path = path.display(), passphrase = passphrase.display())]
+    Passphrase {
+        /// The key's file.
+        path: PathBuf,
+        /// The passphrase's file.
+        passphrase: PathBuf,
+    },
+    /// The passphrase's file gives none.
+    #[error("{source}; it holds the passphrase of key file {path}", path = path.display())]
+    NoPassphrase {
+        /// The key's file.
+        path: PathBuf,
+        /// What is wrong with the passphrase's.
+        source: SecretError,
     },
     /// Neither PEM nor JSON.
     #[error("key file {path} is neither a PEM nor a JWK file; give a private key as PKCS#8, PKCS#1 or JWK", path = path.display())]
@@ -160,6 +177,8 @@ impl KeyError {
             Self::Missing { path }
             | Self::Unreadable { path, .. }
             | Self::Encrypted { path }
+            | Self::Passphrase { path, .. }
+            | Self::NoPassphrase { path, .. }
             | Self::NotAKey { path }
             | Self::OtherForm { path, .. }
             | Self::PublicOnly { path }

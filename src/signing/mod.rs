@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`Algorithm`] | RS256, PS256, ES256, EdDSA |
 //! | [`key`] | one private key, parsed once: `kid`, JWS header, the operation; `pair` holds it |
-//! | [`source`] | a key file (PEM or JWK) → the key in it; `pem`, `der` and `jwk` read the forms |
+//! | [`source`] | a key file (PEM or JWK) → the key in it; `pem`, `der`, `encrypted` and `jwk` read the forms |
 //! | [`jwk`] | what may be published: [`Jwks`], public members only |
 //! | [`life`] | when a key is next, active, retiring, gone (pure) |
 //! | [`manifest`] | `ring.json`: the files of a folder of keys, and their times; rotate and retire (pure) |
@@ -19,6 +19,7 @@
 mod algorithm;
 mod backend;
 mod der;
+mod encrypted;
 mod error;
 pub mod jwk;
 pub mod key;
@@ -35,6 +36,7 @@ pub mod source;
 mod tests;
 
 pub use algorithm::Algorithm;
+pub use encrypted::seal_pem;
 pub use error::KeyError;
 pub use jwk::{Jwks, PublicJwk};
 pub use key::{Kid, MIN_BITS, SigningKey};

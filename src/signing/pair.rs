@@ -39,10 +39,14 @@ impl Pair {
         Ok(match self {
             Self::Rsa(pair) => {
                 let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
-                pem::encode_pkcs8(der.as_ref())
+                pem::encode(pem::PKCS8, der.as_ref())
             }
-            Self::P256(pair) => pem::encode_pkcs8(pair.to_pkcs8v1().map_err(failed)?.as_ref()),
-            Self::Ed25519(pair) => pem::encode_pkcs8(pair.to_pkcs8v1().map_err(failed)?.as_ref()),
+            Self::P256(pair) => {
+                pem::encode(pem::PKCS8, pair.to_pkcs8v1().map_err(failed)?.as_ref())
+            }
+            Self::Ed25519(pair) => {
+                pem::encode(pem::PKCS8, pair.to_pkcs8v1().map_err(failed)?.as_ref())
+            }
         })
     }
 

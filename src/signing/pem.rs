@@ -7,6 +7,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+/// Label of an unencrypted PKCS#8 (RFC 7468 §10).
+pub(super) const PKCS8: &str = "PRIVATE KEY";
+
+/// Label of an encrypted one (RFC 7468 §11).
+pub(super) const ENCRYPTED_PKCS8: &str = "ENCRYPTED PRIVATE KEY";
+
 /// What a text with PEM blocks in it holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Armour<'a> {
@@ -73,7 +79,7 @@ fn next_block(text: &str) -> Option<(Block<'_>, &str)> {
 impl Block<'_> {
     /// Encrypted by a label (PKCS#8) or by a header (`Proc-Type: 4,ENCRYPTED`, RFC 1421 §4.6.1.1).
     pub(super) fn is_encrypted(&self) -> bool {
-        self.label == "ENCRYPTED PRIVATE KEY"
+        self.label == ENCRYPTED_PKCS8
             || self
                 .body
                 .lines()
@@ -92,21 +98,21 @@ impl Block<'_> {
 }
 
 /// Wraps a PKCS#8 `PrivateKeyInfo` in PEM armour, 64 characters a line (RFC 7468 §10).
-pub(super) fn encode_pkcs8(der: &[u8]) -> Zeroizing<String> {
+pub(super) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
     const LINE: usize = 64;
-    const BEGIN: &str = "-----BEGIN PRIVATE KEY-----\n";
-    const END: &str = "-----END PRIVATE KEY-----\n";
+    let begin = format!("-----BEGIN {label}-----\n");
+    let end = format!("-----END {label}-----\n");
     let mut base64 = Zeroizing::new(vec![0; der.len().div_ceil(3) * 4]);
     let length = STANDARD.encode_slice(der, &mut base64).unwrap_or(0);
     base64.truncate(length);
-    let size = BEGIN.len() + length + length.div_ceil(LINE) + END.len();
+    let size = begin.len() + length + length.div_ceil(LINE) + end.len();
     let mut text = Zeroizing::new(String::with_capacity(size));
-    text.push_str(BEGIN);
+    text.push_str(&begin);
     for line in base64.chunks(LINE) {
         text.extend(line.iter().map(|&b| char::from(b)));
         text.push('\n');
     }
-    text.push_str(END);
+    text.push_str(&end);
     text
 }
 
@@ -118,7 +124,7 @@ mod tests {
     fn what_is_encoded_is_found_again() {
         for length in [1, 2, 3, 47, 48, 49, 1200] {
             let der: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
-            let text = encode_pkcs8(&der);
+            let text = encode(PKCS8, &der);
             assert!(text.lines().all(|line| line.len() <= 64));
             let Armour::One(block) = find(&text) else {
                 panic!("one block expected")

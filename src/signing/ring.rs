@@ -24,14 +24,37 @@ pub enum RingSource {
     /// In these files.
     Files(Vec<KeySource>),
     /// In a folder, whose `ring.json` says which files and when.
-    Folder(PathBuf),
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// The passphrase of those keys that are encrypted.
+        passphrase_file: Option<PathBuf>,
+    },
 }
 
 impl RingSource {
+    /// The folder, of keys that are not encrypted.
+    #[must_use]
+    pub fn folder(folder: impl Into<PathBuf>) -> Self {
+        Self::Folder {
+            folder: folder.into(),
+            passphrase_file: None,
+        }
+    }
+
     fn sources(&self) -> Result<Vec<KeySource>, KeyError> {
         match self {
             Self::Files(sources) => Ok(sources.clone()),
-            Self::Folder(folder) => Ok(Manifest::read(folder)?.sources(folder)),
+            Self::Folder {
+                folder,
+                passphrase_file,
+            } => {
+                let mut sources = Manifest::read(folder)?.sources(folder);
+                for source in &mut sources {
+                    source.passphrase_file.clone_from(passphrase_file);
+                }
+                Ok(sources)
+            }
         }
     }
 }
@@ -336,8 +359,12 @@ fn read(source: &RingSource) -> Result<(Vec<Entry>, Vec<PathBuf>), Vec<KeyError>
     if !faults.is_empty() {
         return Err(faults);
     }
+    let passphrase = sources
+        .iter()
+        .find_map(|source| source.passphrase_file.clone());
     let mut files: Vec<PathBuf> = sources.into_iter().map(|source| source.path).collect();
-    if let RingSource::Folder(folder) = source {
+    files.extend(passphrase);
+    if let RingSource::Folder { folder, .. } = source {
         files.push(folder.join(manifest::FILE));
     }
     Ok((entries, files))

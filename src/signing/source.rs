@@ -14,12 +14,14 @@ use zeroize::Zeroizing;
 
 use super::algorithm::Algorithm;
 use super::der::Kind;
+use super::encrypted::{self, Closed};
 use super::error::KeyError;
 use super::key::{MIN_BITS, SigningKey};
 use super::life::Life;
 use super::pair::Pair;
-use super::pem::Armour;
+use super::pem::{Armour, Block};
 use super::{der, jwk, pem};
+use crate::secret::Secret;
 
 /// Bits above which aws-lc refuses to sign.
 const MAX_BITS: usize = 8192;
@@ -38,6 +40,8 @@ pub struct KeySource {
     pub life: Life,
     /// What it signs by; else a JWK's own `alg`, else RS256 for an RSA key, and what the other kinds can.
     pub algorithm: Option<Algorithm>,
+    /// File with the passphrase of an encrypted PKCS#8; a key that is not encrypted needs none.
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// What a key file holds.
@@ -58,6 +62,7 @@ impl KeySource {
             kid: None,
             life: Life::default(),
             algorithm: None,
+            passphrase_file: None,
         }
     }
 
@@ -67,7 +72,7 @@ impl KeySource {
     /// [`KeyError`]: the file, its form, its kind of key, its size, or its `kid`.
     pub fn load(&self) -> Result<SigningKey, KeyError> {
         let file = read(&self.path)?;
-        let mut parsed = parse(&self.path, &file)?;
+        let mut parsed = parse(&self.path, &file, self.passphrase_file.as_deref())?;
         if let (Some(wanted), Some(own)) = (self.algorithm, parsed.algorithm)
             && wanted != own
         {
@@ -87,7 +92,7 @@ impl KeySource {
     /// As for [`Self::load`], without the `kid`; a key of another kind.
     pub(crate) fn load_pair(&self) -> Result<(KeyPair, Option<String>), KeyError> {
         let file = read(&self.path)?;
-        let parsed = parse(&self.path, &file)?;
+        let parsed = parse(&self.path, &file, self.passphrase_file.as_deref())?;
         match parsed.pair {
             Pair::Rsa(pair) => Ok((pair, self.kid.clone().or(parsed.kid))),
             other => Err(KeyError::NotRsa {
@@ -131,7 +136,11 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
 }
 
 /// The key and, for a JWK, its own `kid`. `path` is for messages only.
-pub(super) fn parse(path: &Path, file: &[u8]) -> Result<Parsed, KeyError> {
+pub(super) fn parse(
+    path: &Path,
+    file: &[u8],
+    passphrase: Option<&Path>,
+) -> Result<Parsed, KeyError> {
     let at = || path.to_owned();
     let Ok(text) = std::str::from_utf8(file) else {
         return Err(KeyError::NotAKey { path: at() });
@@ -146,8 +155,13 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<Parsed, KeyError> {
         Armour::Several(count) => return Err(KeyError::Several { path: at(), count }),
         Armour::One(block) => block,
     };
+    let plain = |pair| Parsed {
+        pair,
+        kid: None,
+        algorithm: None,
+    };
     if block.is_encrypted() {
-        return Err(KeyError::Encrypted { path: at() });
+        return open(path, &block, passphrase).map(plain);
     }
     let decode = || {
         block.decode().ok_or(KeyError::Damaged {
@@ -156,7 +170,7 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<Parsed, KeyError> {
         })
     };
     let pair = match block.label {
-        "PRIVATE KEY" => from_pkcs8(path, &decode()?),
+        pem::PKCS8 => from_pkcs8(path, &decode()?),
         "RSA PRIVATE KEY" => from_pkcs1(path, &decode()?),
         "EC PRIVATE KEY" => from_sec1(path, &decode()?),
         "DSA PRIVATE KEY" => Err(KeyError::NotRsa {
@@ -174,11 +188,35 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<Parsed, KeyError> {
             mend: "openssl pkcs8 -topk8 -nocrypt -in OLD -out NEW.pem",
         }),
     }?;
-    Ok(Parsed {
-        pair,
-        kid: None,
-        algorithm: None,
-    })
+    Ok(plain(pair))
+}
+
+/// The key in an encrypted PKCS#8.
+fn open(path: &Path, block: &Block<'_>, passphrase: Option<&Path>) -> Result<Pair, KeyError> {
+    let path = || path.to_owned();
+    let Some(file) = passphrase.filter(|_| block.label == pem::ENCRYPTED_PKCS8) else {
+        return Err(KeyError::Encrypted { path: path() });
+    };
+    let passphrase = Secret::from_file(file).map_err(|source| KeyError::NoPassphrase {
+        path: path(),
+        source,
+    })?;
+    let damaged = |reason| KeyError::Damaged {
+        path: path(),
+        reason,
+    };
+    let der = block.decode().ok_or_else(|| damaged("not base64"))?;
+    let closed = || KeyError::Passphrase {
+        path: path(),
+        passphrase: file.to_owned(),
+    };
+    match encrypted::open(&der, &passphrase) {
+        // What opened to something else was opened with another passphrase.
+        Ok(content) if der::pkcs8(&content).is_none() => Err(closed()),
+        Ok(content) => from_pkcs8(&path(), &content),
+        Err(Closed::Passphrase) => Err(closed()),
+        Err(Closed::Unknown) => Err(damaged("not an encrypted PKCS#8 of PBES2")),
+    }
 }
 
 fn from_pkcs8(path: &Path, der: &[u8]) -> Result<Pair, KeyError> {

@@ -45,6 +45,7 @@ mod replays;
 mod resets;
 mod retries;
 mod rotation;
+mod secrecy;
 mod security;
 mod shared_state;
 mod state_faults;

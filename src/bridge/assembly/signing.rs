@@ -12,12 +12,16 @@ use crate::signing::{
 /// Where the keys are.
 pub(crate) fn ring_source(config: &SigningSettings) -> RingSource {
     match &config.keys {
-        KeysConfig::Ring(folder) => RingSource::Folder(folder.clone()),
+        KeysConfig::Ring(folder) => RingSource::Folder {
+            folder: folder.clone(),
+            passphrase_file: config.passphrase_file.clone(),
+        },
         KeysConfig::Files(keys) => {
             let each = keys.iter().map(|key| KeySource {
                 kid: key.kid.clone(),
                 algorithm: key.algorithm,
                 life: key.life,
+                passphrase_file: config.passphrase_file.clone(),
                 ..KeySource::new(&key.file)
             });
             RingSource::Files(each.collect())

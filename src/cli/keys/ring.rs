@@ -16,9 +16,12 @@ use super::{KeysError, ended, key_bits};
 use crate::bridge::assembly;
 use crate::cli::{ConfigArgs, Console, Exit, LogArgs};
 use crate::config;
+use crate::secret::Secret;
 use crate::set::Timestamp;
 use crate::signing::key::{KeyBits, generate_pem};
-use crate::signing::{KeyError, KeyRing, KeyState, Manifest, RingSource, manifest};
+use crate::signing::{
+    KeyError, KeyRing, KeyState, Manifest, RingSource, SignError, manifest, seal_pem,
+};
 
 /// Which ring.
 #[derive(Debug, Args)]
@@ -26,6 +29,9 @@ pub struct RingArgs {
     /// Folder of the ring; else the one of the configuration
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     pub ring: Option<PathBuf>,
+    /// With --ring: file with the passphrase of its keys, which a new key is encrypted with
+    #[arg(long, value_name = "FILE", requires = "ring")]
+    pub passphrase_file: Option<PathBuf>,
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -86,6 +92,13 @@ struct Asked {
     publish_before_use: Duration,
 }
 
+/// A ring that can be changed.
+struct Folder {
+    folder: PathBuf,
+    passphrase_file: Option<PathBuf>,
+    publish_before_use: Duration,
+}
+
 /// `publish_before_use` without a configuration.
 const BEFORE_USE: Duration = Duration::from_secs(15 * 60);
 
@@ -93,7 +106,10 @@ impl RingArgs {
     fn find(&self, log: &LogArgs, console: &mut Console<'_>) -> io::Result<Result<Asked, Exit>> {
         if let Some(folder) = &self.ring {
             return Ok(Ok(Asked {
-                source: RingSource::Folder(folder.clone()),
+                source: RingSource::Folder {
+                    folder: folder.clone(),
+                    passphrase_file: self.passphrase_file.clone(),
+                },
                 publish_before_use: BEFORE_USE,
             }));
         }
@@ -105,17 +121,20 @@ impl RingArgs {
     }
 
     /// The folder of a ring that can be changed.
-    fn folder(
-        &self,
-        log: &LogArgs,
-        console: &mut Console<'_>,
-    ) -> io::Result<Result<(PathBuf, Duration), Exit>> {
+    fn folder(&self, log: &LogArgs, console: &mut Console<'_>) -> io::Result<Result<Folder, Exit>> {
         let asked = match self.find(log, console)? {
             Ok(asked) => asked,
             Err(exit) => return Ok(Err(exit)),
         };
         match asked.source {
-            RingSource::Folder(folder) => Ok(Ok((folder, asked.publish_before_use))),
+            RingSource::Folder {
+                folder,
+                passphrase_file,
+            } => Ok(Ok(Folder {
+                folder,
+                passphrase_file,
+                publish_before_use: asked.publish_before_use,
+            })),
             RingSource::Files(_) => {
                 writeln!(
                     console.err,
@@ -186,23 +205,21 @@ pub(super) fn rotate(
     log: &LogArgs,
     console: &mut Console<'_>,
 ) -> io::Result<Exit> {
-    let (folder, configured) = match args.of.folder(log, console)? {
-        Ok(found) => found,
+    let ring = match args.of.folder(log, console)? {
+        Ok(ring) => ring,
         Err(exit) => return Ok(exit),
     };
-    let before_use = args.publish_before_use.unwrap_or(configured);
-    let change = |ring: &mut Manifest, now: Instant, out: &mut dyn Write| {
-        let new = match ring.needs_key(now, args.now)? {
-            true => {
-                let (pem, kid) = generate_pem(args.bits)?;
-                let file = format!("{kid}.pem");
-                write_whole(&folder.join(&file), pem.as_bytes(), 0o600, false)?;
-                Some((file, kid.to_string()))
-            }
+    let before_use = args.publish_before_use.unwrap_or(ring.publish_before_use);
+    let change = |manifest: &mut Manifest, now: Instant, out: &mut dyn Write| {
+        let new = match manifest.needs_key(now, args.now)? {
+            true => Some(new_key(&ring, args.bits)?),
             false => None,
         };
-        let from = ring.rotate(new, now, before_use, args.keep, args.now);
-        let signs = ring.keys.iter().find(|key| key.not_before == Some(from));
+        let from = manifest.rotate(new, now, before_use, args.keep, args.now);
+        let signs = manifest
+            .keys
+            .iter()
+            .find(|key| key.not_before == Some(from));
         let kid = signs.and_then(|key| key.kid.as_deref()).unwrap_or_default();
         if from <= now {
             writeln!(out, "{kid} is published, and signs")?;
@@ -211,7 +228,7 @@ pub(super) fn rotate(
         }
         Ok(())
     };
-    let done = in_ring(&folder, true, change, &mut *console.out);
+    let done = in_ring(&ring, true, change, &mut *console.out);
     ended(done, console)
 }
 
@@ -221,13 +238,13 @@ pub(super) fn retire(
     log: &LogArgs,
     console: &mut Console<'_>,
 ) -> io::Result<Exit> {
-    let (folder, _) = match args.of.folder(log, console)? {
-        Ok(found) => found,
+    let ring = match args.of.folder(log, console)? {
+        Ok(ring) => ring,
         Err(exit) => return Ok(exit),
     };
-    let change = |ring: &mut Manifest, now: Instant, out: &mut dyn Write| {
-        ring.retire(&args.kid, now, args.keep, args.now)?;
-        let key = ring
+    let change = |manifest: &mut Manifest, now: Instant, out: &mut dyn Write| {
+        manifest.retire(&args.kid, now, args.keep, args.now)?;
+        let key = manifest
             .keys
             .iter()
             .find(|key| key.kid.as_deref() == Some(&args.kid));
@@ -239,17 +256,36 @@ pub(super) fn retire(
         )?;
         Ok(())
     };
-    let done = in_ring(&folder, false, change, &mut *console.out);
+    let done = in_ring(&ring, false, change, &mut *console.out);
     ended(done, console)
+}
+
+/// A new key in the folder: its file's name and its kid.
+fn new_key(ring: &Folder, bits: KeyBits) -> Result<(String, String), KeysError> {
+    let (mut pem, kid) = generate_pem(bits)?;
+    let file = format!("{kid}.pem");
+    let path = ring.folder.join(&file);
+    if let Some(passphrase) = &ring.passphrase_file {
+        let passphrase = Secret::from_file(passphrase).map_err(|source| {
+            KeysError::Keys(vec![KeyError::NoPassphrase {
+                path: path.clone(),
+                source,
+            }])
+        })?;
+        pem = seal_pem(&pem, &passphrase).ok_or(SignError::Crypto)?;
+    }
+    write_whole(&path, pem.as_bytes(), 0o600, false)?;
+    Ok((file, kid.to_string()))
 }
 
 /// Reads the manifest, changes it, takes out what is gone, and puts it in place: one command at a time.
 fn in_ring(
-    folder: &Path,
+    of: &Folder,
     may_be_new: bool,
     change: impl FnOnce(&mut Manifest, Instant, &mut dyn Write) -> Result<(), KeysError>,
     out: &mut dyn Write,
 ) -> Result<(), KeysError> {
+    let folder = &of.folder;
     let cannot_write = |source: io::Error| KeysError::Write {
         path: folder.to_owned(),
         source,
@@ -278,13 +314,16 @@ fn in_ring(
         })?;
         writeln!(out, "{} has left the JWKS, and is deleted", path.display())?;
     }
-    show_signing(folder, out)
+    show_states(of, out)
 }
 
 /// What the bridge will make of it.
-fn show_signing(folder: &Path, out: &mut dyn Write) -> Result<(), KeysError> {
-    let ring = KeyRing::open(RingSource::Folder(folder.to_owned()), None);
-    let ring = ring.map_err(KeysError::Keys)?;
+fn show_states(of: &Folder, out: &mut dyn Write) -> Result<(), KeysError> {
+    let source = RingSource::Folder {
+        folder: of.folder.clone(),
+        passphrase_file: of.passphrase_file.clone(),
+    };
+    let ring = KeyRing::open(source, None).map_err(KeysError::Keys)?;
     for (key, _, state) in ring.keys() {
         if state != KeyState::Gone {
             writeln!(out, "{:<9} {}", state.as_str(), key.kid())?;

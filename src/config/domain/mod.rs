@@ -123,6 +123,8 @@ pub enum GroupProtocol {
 pub struct SigningSettings {
     /// Where they are.
     pub keys: KeysConfig,
+    /// The passphrase of those keys that are encrypted.
+    pub passphrase_file: Option<PathBuf>,
     /// How long a key is published before it signs.
     pub publish_before_use: Duration,
     /// A key must be seen in the public JWKS before it signs.

@@ -18,6 +18,9 @@ pub(crate) struct RawSigning {
     /// Folder with keys and their times, as `setbridge keys rotate` makes it; instead of `keys`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ring: Option<PathText>,
+    /// File with the passphrase of encrypted keys (PKCS#8).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) passphrase_file: Option<PathText>,
     /// How long a key is in the JWKS before it signs: longer than receivers cache it.
     pub(crate) publish_before_use: DurationText,
     /// A key signs only when it was seen in the JWKS at its public address; true when `transmitter.jwks_uri` is given.
@@ -43,6 +46,7 @@ impl Default for RawSigning {
         Self {
             keys: Vec::new(),
             ring: None,
+            passphrase_file: None,
             publish_before_use: "15m".into(),
             check_published: None,
             algorithm: Algorithm::default(),

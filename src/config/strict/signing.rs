@@ -23,6 +23,7 @@ pub(super) fn settings(all: &RawConfig, checker: &mut Checker<'_>) -> Option<Sig
     };
     Some(SigningSettings {
         keys: keys?,
+        passphrase_file: raw.passphrase_file.as_ref().map(|f| PathBuf::from(&f.0)),
         publish_before_use: publish_before_use?,
         check_published: raw
             .check_published

@@ -66,7 +66,7 @@ fn every_algorithm_verifies_by_its_published_key_and_by_no_other_alg() {
 #[test]
 fn the_key_and_signature_of_rfc_8037() {
     let jwk = r#"{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
-    let parsed = source::parse(Path::new("x"), jwk.as_bytes()).expect("JWK");
+    let parsed = source::parse(Path::new("x"), jwk.as_bytes(), None).expect("JWK");
     let key = SigningKey::new(parsed, Path::new("x")).expect("key");
     assert_eq!(
         key.kid().as_str(),
@@ -84,7 +84,7 @@ fn the_key_and_signature_of_rfc_8037() {
 #[test]
 fn the_key_and_signature_of_rfc_7515_a3() {
     let jwk = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}"#;
-    let parsed = source::parse(Path::new("x"), jwk.as_bytes()).expect("JWK");
+    let parsed = source::parse(Path::new("x"), jwk.as_bytes(), None).expect("JWK");
     let key = SigningKey::new(parsed, Path::new("x")).expect("key");
     let (public, alg) = published(&key);
     let message = b"eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
@@ -159,7 +159,7 @@ fn a_ring_has_a_key_for_each_algorithm_that_is_wanted() {
 fn generated_keys_of_every_algorithm_load_again() {
     for algorithm in Ours::ALL {
         let (pem, kid) = generate_pem_for(algorithm, KeyBits::Rsa2048).expect("key");
-        let mut parsed = source::parse(Path::new("x"), pem.as_bytes()).expect("key");
+        let mut parsed = source::parse(Path::new("x"), pem.as_bytes(), None).expect("key");
         parsed.algorithm = Some(algorithm);
         let key = SigningKey::new(parsed, Path::new("x")).expect("key");
         assert_eq!(key.kid(), &kid, "{algorithm}");

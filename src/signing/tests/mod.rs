@@ -1,6 +1,7 @@
 //! Known answers, every refusal, the ring, and silence about private members.
 
 mod algorithms;
+mod encrypted;
 mod multi_buffer;
 mod refusals;
 mod ring;
@@ -33,7 +34,7 @@ fn load(name: &str) -> Result<SigningKey, KeyError> {
 }
 
 fn parse(content: &[u8]) -> Result<(), KeyError> {
-    source::parse(Path::new("x.key"), content).map(drop)
+    source::parse(Path::new("x.key"), content, None).map(drop)
 }
 
 /// A fixture JWK with some members changed; `null` removes one.
@@ -134,7 +135,7 @@ fn every_form_gives_the_same_key() {
         "a given kid wins"
     );
     let without = jwk_with(serde_json::json!({ "kid": null }));
-    let parsed = source::parse(Path::new("x"), without.as_bytes()).expect("JWK");
+    let parsed = source::parse(Path::new("x"), without.as_bytes(), None).expect("JWK");
     let key = SigningKey::new(parsed, Path::new("x")).expect("key");
     assert_eq!(key.kid().as_str(), thumbprint);
 }
@@ -348,7 +349,7 @@ fn generated_keys_differ_and_load_again() {
     let (one, kid) = key::generate_pem(KeyBits::Rsa2048).expect("key");
     let (two, _) = key::generate_pem(KeyBits::Rsa2048).expect("key");
     assert_ne!(*one, *two);
-    let parsed = source::parse(Path::new("x"), one.as_bytes()).expect("key");
+    let parsed = source::parse(Path::new("x"), one.as_bytes(), None).expect("key");
     assert!(parsed.kid.is_none());
     assert_eq!(
         SigningKey::new(parsed, Path::new("x")).expect("key").kid(),

@@ -168,7 +168,7 @@ fn two_keys(folder: &Path) -> RingSource {
         {"file": "b.pem", "kid": "b", "not_before": "1970-01-01T01:00:00Z"}
     ]}"#;
     fs::write(folder.join("ring.json"), manifest).expect("write");
-    RingSource::Folder(folder.to_owned())
+    RingSource::folder(folder)
 }
 
 fn states(ring: &KeyRing) -> Vec<&'static str> {
@@ -235,7 +235,7 @@ fn a_ring_whose_time_is_over_goes_on_and_says_so() {
     fs::write(folder.path().join("a.pem"), text("rsa-2048.pkcs8.pem")).expect("write");
     let manifest = r#"{"keys": [{"file": "a.pem", "not_after": "1970-01-01T01:00:00Z", "published_until": "1970-01-01T02:00:00Z"}]}"#;
     fs::write(folder.path().join("ring.json"), manifest).expect("write");
-    let source = RingSource::Folder(folder.path().to_owned());
+    let source = RingSource::folder(folder.path());
     let ring = KeyRing::open_at(source.clone(), None, &[], at(0)).expect("ring");
     assert!(!ring.is_overdue());
     ring.advance(at(HOUR));
