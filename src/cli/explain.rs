@@ -9,6 +9,7 @@ mod text;
 use std::io;
 
 use clap::Args;
+use tokio::runtime::Runtime;
 
 use super::args::choose;
 use super::{ConfigArgs, Console, Exit, LogArgs, kafka};
@@ -25,7 +26,7 @@ use sight::RecordSight;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Nothing is changed or sent, and no consumer group is joined: it can be run beside the bridge. The claims are shown as
-they would be sent; iat is now. A record of the stream's dead-letter topic is explained as the record that it was.")]
+they would be sent; iat and previous_level are of now. A record of the stream's dead-letter topic is explained as the record that it was.")]
 pub struct ExplainArgs {
     /// The configuration.
     #[command(flatten)]
@@ -92,30 +93,33 @@ fn last(stream: &StreamConfig, reader: &Reader, count: usize) -> Result<Vec<Reco
     Ok(records.split_off(records.len().saturating_sub(count)))
 }
 
+/// The state to look at, and what drives its connection, or why there is none.
+fn state(config: &Config) -> Result<(StateView, Runtime), String> {
+    let settings = assembly::state_settings(&config.state);
+    let view = StateStore::open_read_only(&settings, system_clock());
+    let view = view
+        .map_err(|error| telemetry::chain(&error))?
+        .ok_or("state.backend is memory: only the bridge itself knows what it has delivered")?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build();
+    Ok((view, runtime.map_err(|error| error.to_string())?))
+}
+
 /// What one stream knows, at the moment.
 struct Scene<'a> {
     stream: &'a StreamConfig,
     reader: &'a Reader,
-    /// Or why it cannot be seen.
-    state: Result<StateView, String>,
+    /// With what drives its connection, or why it cannot be seen.
+    state: Result<(StateView, Runtime), String>,
     state_name: String,
 }
 
 impl<'a> Scene<'a> {
     fn new(config: &Config, stream: &'a StreamConfig, reader: &'a Reader) -> Self {
-        let settings = assembly::state_settings(&config.state);
-        let state = match StateStore::open_read_only(&settings, system_clock()) {
-            Ok(Some(view)) => Ok(view),
-            Ok(None) => Err(
-                "state.backend is memory: only the bridge itself knows what it has delivered"
-                    .to_owned(),
-            ),
-            Err(error) => Err(telemetry::chain(&error)),
-        };
         Self {
             stream,
             reader,
-            state,
+            state: state(config),
             state_name: assembly::state_name(stream),
         }
     }

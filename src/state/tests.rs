@@ -89,7 +89,7 @@ pub(super) fn dead_lettered(text: &str, n: u8, offset: i64) -> Decided {
 /// Runs a test on one thread with a runtime, as a stream's task would.
 pub(super) fn run<T>(test: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_time().build().expect("a runtime");
+    let runtime = runtime.enable_all().build().expect("a runtime");
     let limit = Duration::from_secs(60);
     let limited = async { tokio::time::timeout(limit, test).await };
     runtime.block_on(limited).expect("it hangs")

@@ -1,8 +1,9 @@
 //! The state for somebody who only looks, as `setbridge explain` does while the bridge works.
 
+use super::redis::RedisView;
 use super::sqlite::SqliteView;
 use super::window::Window;
-use super::{Clock, Facts, OnUnavailable, Question, StateError, StateSettings, StateStore};
+use super::{Clock, Facts, Question, StateError, StateSettings, StateStore};
 
 /// A state that can be looked at and not changed.
 pub struct StateView {
@@ -12,9 +13,8 @@ pub struct StateView {
 
 enum Kind {
     Sqlite(SqliteView, Window),
-    /// Every member looks there, and a look-up changes nothing; only where there is nothing at all about a stream, the
-    /// schema version is noted.
-    Redis(StateStore),
+    /// Jtis end there by themselves.
+    Redis(Box<RedisView>),
 }
 
 impl StateStore {
@@ -23,7 +23,7 @@ impl StateStore {
     ///
     /// # Errors
     /// As for [`StateStore::open`], but for [`StateError::Locked`]: who works with it does not mind. A file that does not
-    /// exist is [`StateError::Unreachable`], one of an older version [`StateError::Older`].
+    /// exist is [`StateError::Unreachable`], one of an older version [`StateError::Older`]. A Redis is not asked yet.
     pub fn open_read_only(
         settings: &StateSettings,
         clock: Clock,
@@ -33,20 +33,15 @@ impl StateStore {
             StateSettings::Sqlite { path, window } => {
                 Kind::Sqlite(SqliteView::open(path)?, Window::new(*window))
             }
-            StateSettings::Redis(settings) => {
-                let mut settings = settings.clone();
-                // "Nothing is known" would be no answer here.
-                settings.on_unavailable = OnUnavailable::Hold;
-                let settings = StateSettings::Redis(settings);
-                Kind::Redis(StateStore::open(&settings, clock.clone())?)
-            }
+            StateSettings::Redis(settings) => Kind::Redis(Box::new(RedisView::open(settings)?)),
         };
         Ok(Some(StateView { kind, clock }))
     }
 }
 
 impl StateView {
-    /// What the stream of this name knows about each of these SETs, in their order.
+    /// What the stream of this name knows about each of these SETs, in their order. All calls come from one runtime, which
+    /// drives the connection to a Redis.
     ///
     /// # Errors
     /// The state cannot be read.
@@ -57,16 +52,7 @@ impl StateView {
     ) -> Result<Vec<Facts>, StateError> {
         match &self.kind {
             Kind::Sqlite(view, window) => view.look_up(stream, questions, *window, (self.clock)()),
-            Kind::Redis(store) => {
-                let state = store.stream(stream);
-                // All are asked before the first is awaited: one round trip.
-                let replies: Vec<_> = questions.iter().map(|q| state.look_up(q)).collect();
-                let mut facts = Vec::with_capacity(replies.len());
-                for reply in replies {
-                    facts.push(reply.await?);
-                }
-                Ok(facts)
-            }
+            Kind::Redis(view) => view.look_up(stream, questions).await,
         }
     }
 }

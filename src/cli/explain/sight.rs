@@ -172,15 +172,11 @@ impl RecordSight {
 
 /// What the state knows about each SET of the record, or why that cannot be seen.
 fn facts(scene: &Scene<'_>, record: &Record, preview: &Preview) -> Result<Vec<Facts>, String> {
-    let state = scene.state.as_ref().map_err(String::clone)?;
+    let (state, runtime) = scene.state.as_ref().map_err(String::clone)?;
     let questions: Vec<_> = preview
         .sets(record)
         .map(|set| set.question(record))
         .collect();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|error| error.to_string())?;
     runtime
         .block_on(state.look_up(&scene.state_name, &questions))
         .map_err(|error| crate::telemetry::chain(&error))
@@ -254,10 +250,8 @@ impl View<'_> {
     fn set(&mut self, set: &SetPreview<'_>) -> Set {
         let facts = self.facts.as_mut().and_then(Iterator::next);
         let admission = facts.map(|facts| admit(&facts, set.position));
-        let previous = match admission {
-            Some(Admission::Fresh { previous }) => previous,
-            _ => None,
-        };
+        // Also of one that will not be sent: so it would be now.
+        let previous = facts.and_then(|facts| facts.level);
         let claims = set.claims;
         let age = self.now.as_secs() - claims.event_time().as_secs();
         let limit = self.scene.stream.max_event_age;

@@ -22,12 +22,33 @@ use crate::state::StateError;
 /// The version of the spelling of keys and values. 2: tenures name their owner.
 const SCHEMA: i64 = 2;
 
-/// A connection with its scripts loaded.
+/// Whether we read what is spelled in this version: of older ones all is read as it is.
+pub(super) fn check_schema(found: i64, at: &Arc<str>) -> Result<(), StateError> {
+    if found <= SCHEMA {
+        return Ok(());
+    }
+    Err(StateError::RemoteNewer {
+        at: Arc::clone(at),
+        found,
+        known: SCHEMA,
+    })
+}
+
+/// A connection with its scripts loaded, if it is to write.
 pub(super) struct Link {
     connection: Connection,
     loaded: Loaded,
     request_timeout: Duration,
     at: Arc<str>,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// It calls scripts.
+    Work,
+    /// It only reads.
+    Look,
 }
 
 enum Connection {
@@ -51,9 +72,25 @@ pub(super) struct Server {
 impl Link {
     /// Connects, logs in and loads the scripts.
     pub(super) async fn open(settings: &RedisSettings, at: &Arc<str>) -> Result<Self, StateError> {
+        Self::open_for(Purpose::Work, settings, at).await
+    }
+
+    /// Connects and logs in, for plain reads only.
+    pub(super) async fn open_to_look(
+        settings: &RedisSettings,
+        at: &Arc<str>,
+    ) -> Result<Self, StateError> {
+        Self::open_for(Purpose::Look, settings, at).await
+    }
+
+    async fn open_for(
+        purpose: Purpose,
+        settings: &RedisSettings,
+        at: &Arc<str>,
+    ) -> Result<Self, StateError> {
         let mut last = None;
         for address in first_or_each(settings) {
-            match Self::connect(settings, address, at).await {
+            match Self::connect(purpose, settings, address, at).await {
                 Ok(link) => return Ok(link),
                 Err(error) => last = Some(error),
             }
@@ -62,6 +99,7 @@ impl Link {
     }
 
     async fn connect(
+        purpose: Purpose,
         settings: &RedisSettings,
         addresses: &[RedisAddress],
         at: &Arc<str>,
@@ -86,7 +124,9 @@ impl Link {
             if settings.addresses.len() > 1 && !settings.cluster {
                 link.must_be_primary().await?;
             }
-            link.load_scripts().await?;
+            if purpose == Purpose::Work {
+                link.load_scripts().await?;
+            }
             Ok::<_, RedisError>(link)
         };
         match timeout(settings.connect_timeout, connecting).await {
@@ -109,13 +149,7 @@ impl Link {
             .first()
             .and_then(|version| version.parse().ok())
             .ok_or_else(|| trouble::strange(&self.at))?;
-        if found > SCHEMA {
-            return Err(StateError::RemoteNewer {
-                at: Arc::clone(&self.at),
-                found,
-                known: SCHEMA,
-            });
-        }
+        check_schema(found, &self.at)?;
         let info = texts.get(1..).unwrap_or_default().concat();
         let said = |name: &str| {
             let mut lines = info.lines();

@@ -15,6 +15,7 @@ mod settings;
 mod steps;
 mod text;
 mod trouble;
+mod view;
 mod writer;
 
 #[cfg(test)]
@@ -44,6 +45,7 @@ use super::{
 use health::Health;
 use places::{Assignment, Place};
 pub use settings::{OnUnavailable, RedisAddress, RedisSettings, RedisTls};
+pub(super) use view::RedisView;
 use writer::{Common, Writer};
 
 /// What the handles ask of a stream's task.

@@ -236,7 +236,7 @@ impl Step {
             Self::HeldSince(_) => read(keys, HELD_SINCE),
             // Nothing is asked, so any cheap question will do: a step is a command.
             Self::Write(Write::Released(_) | Write::Assigned(_), _) | Self::Assigned { .. } => {
-                read(keys, "schema")
+                read(keys, text::SCHEMA_FIELD)
             }
         }
     }

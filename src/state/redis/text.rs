@@ -13,6 +13,9 @@ use crate::{
     state::{JtiKey, Position, tenure::Tenure},
 };
 
+/// Field of the stream's own hash: the version of the spelling.
+pub(super) const SCHEMA_FIELD: &str = "schema";
+
 /// Writes the names of one stream's keys.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -121,6 +124,19 @@ pub(super) fn read_tenure(text: &str) -> Option<(Tenure, &str)> {
         levels_epoch: parts.next()?.parse().ok()?,
     };
     Some((tenure, parts.next().unwrap_or(NOBODY)))
+}
+
+/// The mark of a subject on a partition: `marks_epoch position`.
+pub(super) fn read_mark(text: &str) -> Option<(i64, &str)> {
+    let (epoch, position) = text.split_once(' ')?;
+    Some((epoch.parse().ok()?, position))
+}
+
+/// The level of a subject: `levels_epoch place`, and what was accepted there.
+pub(super) fn read_level(text: &str) -> Option<(i64, &str, &str)> {
+    let (epoch, rest) = text.split_once(' ')?;
+    let (place, accepted) = rest.split_once(' ')?;
+    Some((epoch.parse().ok()?, place, accepted))
 }
 
 /// What was accepted last: `event_time level position`; `-` is no level.

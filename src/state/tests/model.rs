@@ -194,15 +194,18 @@ impl Model {
     }
 }
 
-/// One step on a backend and, told the same, the model. Nothing is awaited but questions, so every
-/// answer must show all that was told before.
-async fn step(state: &StreamState, model: &mut Model, pass: &impl Fn(i64), step: &Step) {
-    let asked = |j: u8, n, event, partition| Question {
+fn asked(j: u8, n: u8, event: EventType, partition: i32) -> Question {
+    Question {
         jti: jti(&j.to_string()),
         event,
         partition,
         ..question("", n)
-    };
+    }
+}
+
+/// One step on a backend and, told the same, the model. Nothing is awaited but questions, so every
+/// answer must show all that was told before.
+async fn step(state: &StreamState, model: &mut Model, pass: &impl Fn(i64), step: &Step) {
     match *step {
         Step::LookUp {
             jti,
@@ -306,6 +309,8 @@ proptest! {
             let pass = |seconds| age_jtis(server, &settings, seconds);
             let in_redis = StateSettings::Redis(Box::new(settings.clone()));
             let mut redis = open(&in_redis, &memory_clock);
+            let view = StateStore::open_read_only(&in_redis, memory_clock.clock());
+            let view = view.expect("opens").expect("can be seen");
             let mut shared = Model { is_shared: true, ..Model::default() };
             for (n, one) in steps.iter().enumerate() {
                 if n % reopen == 0 {
@@ -319,6 +324,11 @@ proptest! {
                     }
                 }
                 step(&redis.stream("s"), &mut shared, &pass, one).await;
+                // Who only looks reads without scripts, and sees the same.
+                if let Step::LookUp { jti, subject, event, partition } = *one {
+                    let seen = view.look_up("s", &[asked(jti, subject, event, partition)]).await;
+                    assert_eq!(seen.expect("seen"), [shared.look_up(jti, subject, event, partition)]);
+                }
             }
             redis.close().await.expect("closes");
             sqlite.stream("s").flush().await.expect("durable");

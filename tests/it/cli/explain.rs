@@ -182,6 +182,9 @@ async fn a_state_in_redis_is_seen_and_one_that_is_down_is_said() {
     let set = &sets(&seen)[0];
     assert_eq!(set["verdict"], "duplicate", "{seen}");
     assert_eq!(set["known"]["level"], "high", "{seen}");
+    // As it would be sent now, also of one that will not be.
+    let claims = set["claims"].to_string();
+    assert!(claims.contains(r#""previous_level":"high""#), "{claims}");
     assert_eq!(server.cli(&["dbsize"]), keys, "nothing is written");
     server.kill();
     let ran = command(&one.configuration, &last).await;

@@ -223,6 +223,11 @@ fn streams_spread_over_a_cluster_and_one_node_is_not_anothers_trouble() {
                 .chain(RULE_IN_A_CLUSTER.split_whitespace()),
         );
         node.cli(&rule);
+        rule.truncate(2);
+        rule.extend(["reader", "on", ">a password"]);
+        rule.extend(looking::RULE.split_whitespace());
+        rule.extend(RULE_IN_A_CLUSTER.split_whitespace());
+        node.cli(&rule);
     }
     let settings = RedisSettings {
         cluster: true,
@@ -239,6 +244,19 @@ fn streams_spread_over_a_cluster_and_one_node_is_not_anothers_trouble() {
         let keys =
             |node: &RedisServer| -> usize { node.cli(&["DBSIZE"]).parse().expect("a number") };
         assert!(nodes.iter().all(|node| keys(node) > 0), "they are spread");
+        // Who may only read sees all of them.
+        let view = looking::view(&RedisSettings {
+            username: Some("reader".to_owned()),
+            ..settings.clone()
+        });
+        for name in &names {
+            let seen = view.look_up(name, &[question("a", 2)]).await.expect("seen");
+            assert_eq!(
+                (seen[0].delivered, seen[0].mark),
+                (true, Some(at(2))),
+                "{name}"
+            );
+        }
         // The last node goes: its streams are held, the others go on.
         let lost = nodes.pop().expect("three");
         let theirs = lost.cli(&["KEYS", "*:stream"]);

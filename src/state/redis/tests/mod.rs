@@ -1,6 +1,7 @@
 //! Against a real redis-server: what happens when it goes, comes back, has lost something, or refuses us.
 
 mod access;
+mod looking;
 mod members;
 
 use std::time::Duration;
@@ -284,6 +285,8 @@ fn a_server_that_lost_an_operators_hold_gets_it_again() {
             }
             assert_eq!(hold_of(&other).await, None, "it has not heard of it");
             assert_eq!(hold_of(&told).await.as_deref(), Some("maintenance"));
+            // The server is told in the same turn, after the answer.
+            durable(&told).await;
             assert_eq!(hold_of(&other).await.as_deref(), Some("maintenance"));
         });
     }
