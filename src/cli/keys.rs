@@ -41,10 +41,10 @@ pub enum KeysCommand {
     Verify(verify::VerifyArgs),
 }
 
-/// Arguments of `keys generate`.
-#[derive(Debug, Args)]
-pub struct GenerateArgs {
-    /// What it is to sign by; Okta takes RS256. For PS256 say so in the configuration, too
+/// What kind of key to make.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct KindArgs {
+    /// What it is to sign by; Okta takes RS256. In signing.keys say so for PS256, too
     #[arg(long, value_name = "ALG", default_value = "RS256",
           value_parser = PossibleValuesParser::new(Algorithm::ALL.map(Algorithm::as_str)).map(|alg| Algorithm::parse(&alg).unwrap_or_default()))]
     pub algorithm: Algorithm,
@@ -52,6 +52,14 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "BITS", default_value = "2048",
           value_parser = PossibleValuesParser::new(["2048", "3072", "4096"]).map(|bits| key_bits(&bits)))]
     pub bits: KeyBits,
+}
+
+/// Arguments of `keys generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// What kind of key.
+    #[command(flatten)]
+    pub kind: KindArgs,
     /// File to write, PKCS#8 PEM, readable by its owner only
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -169,9 +177,7 @@ impl KeysCommand {
     pub(super) fn run(self, log: &LogArgs, console: &mut Console<'_>) -> io::Result<Exit> {
         let out = &mut *console.out;
         let done = match &self {
-            Self::Generate(args) => {
-                generate((args.algorithm, args.bits), &args.out, args.force, out)
-            }
+            Self::Generate(args) => generate(args.kind, &args.out, args.force, out),
             Self::Jwks(args) => jwks(&sources(&args.files), out),
             Self::Export(args) => export(
                 &args.dir,
@@ -211,7 +217,7 @@ fn sources(files: &[PathBuf]) -> Vec<KeySource> {
 /// # Errors
 /// [`KeysError::Exists`] unless `force`; [`KeysError::Write`]; [`KeysError::Generate`].
 pub fn generate(
-    (algorithm, bits): (Algorithm, KeyBits),
+    kind: KindArgs,
     file: &Path,
     force: bool,
     out: &mut dyn Write,
@@ -219,7 +225,7 @@ pub fn generate(
     if !force && file.symlink_metadata().is_ok() {
         return Err(KeysError::Exists(file.to_owned()));
     }
-    let (pem, kid) = generate_pem_for(algorithm, bits)?;
+    let (pem, kid) = generate_pem_for(kind.algorithm, kind.bits)?;
     write_whole(file, pem.as_bytes(), 0o600, force)?;
     writeln!(out, "{kid}")?;
     Ok(())

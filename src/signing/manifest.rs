@@ -17,6 +17,7 @@ use jiff::Timestamp as Instant;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::algorithm::Algorithm;
 use super::error::KeyError;
 use super::life::Life;
 use super::source::KeySource;
@@ -45,6 +46,9 @@ pub struct ManifestKey {
     /// The `kid` to publish; else as for any key file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kid: Option<String>,
+    /// What it signs by.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub algorithm: Algorithm,
     /// Signs from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Instant>,
@@ -57,6 +61,23 @@ pub struct ManifestKey {
     /// Signs at its time, seen in the public JWKS or not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_once: bool,
+}
+
+/// How a key takes over from another one.
+#[derive(Debug, Clone, Copy)]
+pub struct Rotation {
+    /// Of the keys of this algorithm.
+    pub algorithm: Algorithm,
+    /// How long the new key is published before it signs.
+    pub publish_before_use: Duration,
+    /// How long the old one stays published when it signs no more.
+    pub keep: Duration,
+    /// The old one is leaked: the new one signs now.
+    pub at_once: bool,
+}
+
+fn is_default(algorithm: &Algorithm) -> bool {
+    *algorithm == Algorithm::default()
 }
 
 /// Why a ring cannot be changed as asked.
@@ -168,19 +189,17 @@ impl Manifest {
     pub fn sources(&self, folder: &Path) -> Vec<KeySource> {
         let each = self.keys.iter().map(|key| KeySource {
             kid: key.kid.clone(),
+            algorithm: Some(key.algorithm),
             life: key.life(),
             ..KeySource::new(folder.join(&key.file))
         });
         each.collect()
     }
 
-    /// The key that waits for its turn, and the turn.
-    fn next(&self, now: Instant) -> Option<(usize, Instant)> {
-        let waits = self
-            .keys
-            .iter()
-            .enumerate()
-            .filter(|(_, key)| key.is_next(now));
+    /// The key of this algorithm that waits for its turn, and the turn.
+    fn next(&self, algorithm: Algorithm, now: Instant) -> Option<(usize, Instant)> {
+        let keys = self.keys.iter().enumerate();
+        let waits = keys.filter(|(_, key)| key.algorithm == algorithm && key.is_next(now));
         let first = waits.min_by_key(|(_, key)| key.not_before)?;
         Some((first.0, first.1.not_before?))
     }
@@ -189,10 +208,10 @@ impl Manifest {
     ///
     /// # Errors
     /// [`RingFault::HasNext`] when one waits, and may not.
-    pub fn needs_key(&self, now: Instant, at_once: bool) -> Result<bool, RingFault> {
-        match self.next(now) {
+    pub fn needs_key(&self, rotation: Rotation, now: Instant) -> Result<bool, RingFault> {
+        match self.next(rotation.algorithm, now) {
             None => Ok(true),
-            Some(_) if at_once => Ok(false),
+            Some(_) if rotation.at_once => Ok(false),
             Some((of, from)) => Err(RingFault::HasNext {
                 kid: self.keys[of].name(),
                 from,
@@ -205,27 +224,32 @@ impl Manifest {
     /// the one that waits signs at once. Returns when it signs.
     pub fn rotate(
         &mut self,
+        rotation: Rotation,
         new: Option<(String, String)>,
         now: Instant,
-        publish_before_use: Duration,
-        keep: Duration,
-        at_once: bool,
     ) -> Instant {
-        let is_first = !self.keys.iter().any(|key| key.may_sign(now));
-        let from = if is_first || at_once {
+        let Rotation {
+            algorithm,
+            publish_before_use,
+            keep,
+            at_once,
+        } = rotation;
+        let signs = |key: &ManifestKey| key.algorithm == algorithm && key.may_sign(now);
+        let from = if at_once || !self.keys.iter().any(signs) {
             now
         } else {
             after(now, publish_before_use)
         };
         for key in &mut self.keys {
-            if key.may_sign(now) && key.published_until.is_none() {
+            if signs(key) && key.published_until.is_none() {
                 key.published_until = Some(after(from, keep));
             }
         }
-        match (new, self.next(now)) {
+        match (new, self.next(algorithm, now)) {
             (Some((file, kid)), _) => self.keys.push(ManifestKey {
                 file,
                 kid: Some(kid),
+                algorithm,
                 not_before: Some(from),
                 not_after: None,
                 published_until: None,
@@ -254,10 +278,11 @@ impl Manifest {
     ) -> Result<(), RingFault> {
         let of = self.keys.iter().position(|key| key.name() == kid);
         let of = of.ok_or_else(|| RingFault::Unknown(kid.to_owned()))?;
+        let algorithm = self.keys[of].algorithm;
         let mut others = self.keys.iter().enumerate().filter(|(at, _)| *at != of);
-        let needs_next = self.keys[of].may_sign(now) && !others.any(|(_, key)| key.may_sign(now));
-        if needs_next {
-            match self.next(now) {
+        let another = others.any(|(_, key)| key.algorithm == algorithm && key.may_sign(now));
+        if self.keys[of].may_sign(now) && !another {
+            match self.next(algorithm, now) {
                 None => return Err(RingFault::Last),
                 Some((next, _)) if at_once => {
                     self.keys[next].not_before = Some(now);
@@ -300,6 +325,15 @@ mod tests {
         "2026-01-01T00:00:00Z".parse().expect("a time")
     }
 
+    fn rotation(at_once: bool) -> Rotation {
+        Rotation {
+            algorithm: Algorithm::Rs256,
+            publish_before_use: QUARTER,
+            keep: DAY,
+            at_once,
+        }
+    }
+
     fn new(name: &str) -> Option<(String, String)> {
         Some((format!("{name}.pem"), name.to_owned()))
     }
@@ -307,7 +341,7 @@ mod tests {
     fn ring(names: &[&str]) -> Manifest {
         let mut ring = Manifest::default();
         for name in names {
-            ring.rotate(new(name), now(), QUARTER, DAY, false);
+            ring.rotate(rotation(false), new(name), now());
         }
         ring
     }
@@ -315,12 +349,14 @@ mod tests {
     #[test]
     fn the_first_key_signs_at_once_and_the_next_one_is_published_before() {
         let mut ring = Manifest::default();
-        assert_eq!(ring.rotate(new("a"), now(), QUARTER, DAY, false), now());
-        let from = ring.rotate(new("b"), now(), QUARTER, DAY, false);
+        assert_eq!(ring.rotate(rotation(false), new("a"), now()), now());
+        let from = ring.rotate(rotation(false), new("b"), now());
         assert_eq!(from, after(now(), QUARTER));
         assert_eq!(ring.keys[0].published_until, Some(after(from, DAY)));
         assert_eq!(ring.keys[1].published_until, None);
-        let waits = ring.needs_key(now(), false).expect_err("one waits");
+        let waits = ring
+            .needs_key(rotation(false), now())
+            .expect_err("one waits");
         assert_eq!(
             waits,
             RingFault::HasNext {
@@ -328,25 +364,26 @@ mod tests {
                 from
             }
         );
-        assert_eq!(ring.needs_key(from, false), Ok(true), "it has begun");
+        assert_eq!(
+            ring.needs_key(rotation(false), from),
+            Ok(true),
+            "it has begun"
+        );
     }
 
     #[test]
     fn a_leaked_key_is_replaced_at_once() {
         let mut without_next = ring(&["a"]);
-        assert_eq!(without_next.needs_key(now(), true), Ok(true));
-        assert_eq!(
-            without_next.rotate(new("b"), now(), QUARTER, DAY, true),
-            now()
-        );
+        assert_eq!(without_next.needs_key(rotation(true), now()), Ok(true));
+        assert_eq!(without_next.rotate(rotation(true), new("b"), now()), now());
         assert!(without_next.keys[1].at_once);
         without_next.retire("a", now(), DAY, true).expect("b signs");
         assert!(without_next.keys[0].is_gone(now()));
 
         // The one that waits is known to receivers already: it is taken.
         let mut with_next = ring(&["a", "b"]);
-        assert_eq!(with_next.needs_key(now(), true), Ok(false));
-        with_next.rotate(None, now(), QUARTER, DAY, true);
+        assert_eq!(with_next.needs_key(rotation(true), now()), Ok(false));
+        with_next.rotate(rotation(true), None, now());
         assert_eq!(with_next.keys[1].not_before, Some(now()));
 
         let mut retired = ring(&["a", "b"]);
@@ -372,6 +409,29 @@ mod tests {
         assert_eq!(two.sweep(later), Vec::<PathBuf>::new());
         assert_eq!(two.sweep(after(later, QUARTER)), [PathBuf::from("a.pem")]);
         assert_eq!(two.keys.len(), 1);
+    }
+
+    #[test]
+    fn each_algorithm_has_its_own_turn() {
+        let es256 = Rotation {
+            algorithm: Algorithm::Es256,
+            ..rotation(false)
+        };
+        let mut both = ring(&["a", "b"]);
+        assert_eq!(both.needs_key(es256, now()), Ok(true), "b is no ES256 key");
+        assert_eq!(
+            both.rotate(es256, new("e"), now()),
+            now(),
+            "the first of its kind"
+        );
+        assert_eq!(both.retire("e", now(), DAY, true), Err(RingFault::Last));
+        assert_eq!(
+            both.keys[0].published_until,
+            ring(&["a", "b"]).keys[0].published_until
+        );
+        let json = String::from_utf8(both.to_json()).expect("text");
+        assert_eq!(json.matches("ES256").count(), 1);
+        assert!(!json.contains("RS256"), "what is usual is not written");
     }
 
     #[test]

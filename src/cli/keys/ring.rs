@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use comfy_table::Table;
 use jiff::Timestamp as Instant;
 use serde_json::json;
 
 use super::whole::write_whole;
-use super::{KeysError, ended, key_bits};
+use super::{KeysError, KindArgs, ended};
 use crate::bridge::assembly;
 use crate::cli::{ConfigArgs, Console, Exit, LogArgs};
 use crate::config;
 use crate::secret::Secret;
 use crate::set::Timestamp;
-use crate::signing::key::{KeyBits, generate_pem};
+use crate::signing::key::generate_pem_for;
+use crate::signing::manifest::Rotation;
 use crate::signing::{
     KeyError, KeyRing, KeyState, Manifest, RingSource, SignError, manifest, seal_pem,
 };
@@ -63,10 +63,9 @@ pub struct RotateArgs {
     /// How long the old key stays published when it signs no more
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = config::duration)]
     pub keep: Duration,
-    /// Size of the key
-    #[arg(long, value_name = "BITS", default_value = "2048",
-          value_parser = PossibleValuesParser::new(["2048", "3072", "4096"]).map(|bits| key_bits(&bits)))]
-    pub bits: KeyBits,
+    /// What kind of key; each algorithm has its own turn in a ring.
+    #[command(flatten)]
+    pub kind: KindArgs,
 }
 
 /// Arguments of `keys retire`.
@@ -165,6 +164,7 @@ pub(super) fn list(args: &ListArgs, log: &LogArgs, console: &mut Console<'_>) ->
     table.set_header([
         "KID",
         "STATE",
+        "ALGORITHM",
         "BITS",
         "SIGNS FROM",
         "SIGNS UNTIL",
@@ -177,6 +177,7 @@ pub(super) fn list(args: &ListArgs, log: &LogArgs, console: &mut Console<'_>) ->
             let line = json!({
                 "kid": key.kid(),
                 "state": state.as_str(),
+                "algorithm": key.algorithm(),
                 "bits": key.bits(),
                 "not_before": not_before,
                 "not_after": not_after,
@@ -188,6 +189,7 @@ pub(super) fn list(args: &ListArgs, log: &LogArgs, console: &mut Console<'_>) ->
         let mut row = vec![
             key.kid().to_string(),
             state.as_str().to_owned(),
+            key.algorithm().to_string(),
             key.bits().to_string(),
         ];
         row.extend(times.map(|time| time.unwrap_or_else(|| "-".to_owned())));
@@ -209,17 +211,21 @@ pub(super) fn rotate(
         Ok(ring) => ring,
         Err(exit) => return Ok(exit),
     };
-    let before_use = args.publish_before_use.unwrap_or(ring.publish_before_use);
+    let rotation = Rotation {
+        algorithm: args.kind.algorithm,
+        publish_before_use: args.publish_before_use.unwrap_or(ring.publish_before_use),
+        keep: args.keep,
+        at_once: args.now,
+    };
     let change = |manifest: &mut Manifest, now: Instant, out: &mut dyn Write| {
-        let new = match manifest.needs_key(now, args.now)? {
-            true => Some(new_key(&ring, args.bits)?),
+        let new = match manifest.needs_key(rotation, now)? {
+            true => Some(new_key(&ring, args.kind)?),
             false => None,
         };
-        let from = manifest.rotate(new, now, before_use, args.keep, args.now);
-        let signs = manifest
-            .keys
-            .iter()
-            .find(|key| key.not_before == Some(from));
+        let from = manifest.rotate(rotation, new, now);
+        let mut keys = manifest.keys.iter().rev();
+        let signs =
+            keys.find(|key| key.algorithm == rotation.algorithm && key.not_before == Some(from));
         let kid = signs.and_then(|key| key.kid.as_deref()).unwrap_or_default();
         if from <= now {
             writeln!(out, "{kid} is published, and signs")?;
@@ -261,8 +267,8 @@ pub(super) fn retire(
 }
 
 /// A new key in the folder: its file's name and its kid.
-fn new_key(ring: &Folder, bits: KeyBits) -> Result<(String, String), KeysError> {
-    let (mut pem, kid) = generate_pem(bits)?;
+fn new_key(ring: &Folder, kind: KindArgs) -> Result<(String, String), KeysError> {
+    let (mut pem, kid) = generate_pem_for(kind.algorithm, kind.bits)?;
     let file = format!("{kid}.pem");
     let path = ring.folder.join(&file);
     if let Some(passphrase) = &ring.passphrase_file {

@@ -6,6 +6,11 @@ use clap::Parser;
 
 use super::*;
 
+const RSA_2048: KindArgs = KindArgs {
+    algorithm: Algorithm::Rs256,
+    bits: KeyBits::Rsa2048,
+};
+
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -27,7 +32,7 @@ fn a_generated_key_is_private_and_is_not_replaced_silently() {
     let folder = tempfile::tempdir().expect("folder");
     let file = folder.path().join("key.pem");
     let mut out = Vec::new();
-    generate((Algorithm::Rs256, KeyBits::Rsa2048), &file, false, &mut out).expect("key");
+    generate(RSA_2048, &file, false, &mut out).expect("key");
     assert_eq!(
         fs::metadata(&file).expect("file").permissions().mode() & 0o777,
         0o600
@@ -42,25 +47,14 @@ fn a_generated_key_is_private_and_is_not_replaced_silently() {
     assert_eq!(key.bits(), 2048);
 
     let before = fs::read(&file).expect("file");
-    let refused = generate(
-        (Algorithm::Rs256, KeyBits::Rsa2048),
-        &file,
-        false,
-        &mut Vec::new(),
-    );
+    let refused = generate(RSA_2048, &file, false, &mut Vec::new());
     let refused = refused.expect_err("exists");
     assert!(matches!(refused, KeysError::Exists(_)));
     assert_eq!(refused.exit().code(), 73);
     assert!(refused.to_string().contains("--force"));
     assert_eq!(fs::read(&file).expect("file"), before);
 
-    generate(
-        (Algorithm::Rs256, KeyBits::Rsa2048),
-        &file,
-        true,
-        &mut Vec::new(),
-    )
-    .expect("forced");
+    generate(RSA_2048, &file, true, &mut Vec::new()).expect("forced");
     assert_ne!(fs::read(&file).expect("file"), before);
     assert_eq!(
         fs::metadata(&file).expect("file").permissions().mode() & 0o777,
@@ -80,12 +74,7 @@ fn a_key_that_cannot_be_written_is_told() {
         folder.path().join("no/such/folder/key.pem"),
         PathBuf::from("/"),
     ] {
-        let fault = generate(
-            (Algorithm::Rs256, KeyBits::Rsa2048),
-            &file,
-            true,
-            &mut Vec::new(),
-        );
+        let fault = generate(RSA_2048, &file, true, &mut Vec::new());
         assert_eq!(
             fault.expect_err("fault").exit().code(),
             73,
@@ -94,12 +83,7 @@ fn a_key_that_cannot_be_written_is_told() {
         );
     }
     // --force replaces a file, not a folder.
-    let fault = generate(
-        (Algorithm::Rs256, KeyBits::Rsa2048),
-        folder.path(),
-        true,
-        &mut Vec::new(),
-    );
+    let fault = generate(RSA_2048, folder.path(), true, &mut Vec::new());
     assert!(matches!(fault, Err(KeysError::Write { .. })));
 }
 
@@ -176,7 +160,7 @@ fn the_command_line_reads_as_documented() {
     else {
         panic!("generate")
     };
-    assert_eq!((args.bits, args.force), (KeyBits::Rsa4096, false));
+    assert_eq!((args.kind.bits, args.force), (KeyBits::Rsa4096, false));
     assert!(parse("x generate --bits 1024 --out k.pem").is_err());
     assert!(parse("x generate").is_err(), "--out is needed");
     assert!(parse("x jwks").is_err(), "a file is needed");

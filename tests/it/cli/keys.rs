@@ -157,6 +157,12 @@ fn a_ring_is_rotated_and_its_keys_retire() {
     wanted.sort();
     assert_eq!(files, wanted, "the leaked key is gone");
 
+    // Another algorithm has a turn of its own.
+    assert_eq!(keys(&["rotate", "--algorithm", "ES256"]).code, 0);
+    let c = states(&folder)[1].0.clone();
+    states_are(&[(&b, "active"), (&c, "active")]);
+    assert_eq!(keys(&["retire", &c]).code, 65, "nobody else signs by ES256");
+
     fs::write(folder.path().join("ring/ring.json"), "{}").unwrap();
     let broken = keys(&["rotate"]);
     assert_eq!(broken.code, 65);
