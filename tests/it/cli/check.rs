@@ -52,16 +52,6 @@ fn check_says_what_is_wrong_with_a_key() {
             "setbridge keys generate",
         ),
         (
-            Some("ec-p256.pkcs8.pem"),
-            "an EC key",
-            "setbridge keys generate",
-        ),
-        (
-            Some("ed25519.pkcs8.pem"),
-            "an Ed25519 key",
-            "setbridge keys generate",
-        ),
-        (
             Some("rsa-2048.public.pem"),
             "only a public key",
             "the private key",
@@ -69,7 +59,7 @@ fn check_says_what_is_wrong_with_a_key() {
         (
             Some("README.md"),
             "neither a PEM nor a JWK file",
-            "RSA private key",
+            "a private key as PKCS#8",
         ),
     ];
     for (key, what, how) in cases {
@@ -95,6 +85,20 @@ fn check_says_what_is_wrong_with_a_key() {
         let run = setbridge(&folder, &["run", "-c", "demo.yaml"]);
         assert_eq!(run.code, 78, "run refuses it too: {}", run.err);
         assert!(run.err.contains(what), "{}", run.err);
+    }
+}
+
+/// A good key of a kind that no stream signs by.
+#[test]
+fn check_says_that_no_key_fits_the_algorithm() {
+    for name in ["ec-p256.pkcs8.pem", "ed25519.pkcs8.pem"] {
+        let folder = set_up();
+        use_key(&folder, name);
+        let ran = setbridge(&folder, &["check", "demo.yaml"]);
+        assert_eq!(ran.code, 78);
+        let (line, mend) = mistake(&ran, "signing.keys");
+        assert!(line.contains("no key signs by RS256"), "{line}");
+        assert!(mend.contains("an RSA key"), "{mend}");
     }
 }
 
