@@ -56,10 +56,12 @@ impl Book {
     }
 
     pub(super) fn fate(&self, set: u32) -> Fate {
-        match self.mended.lock().expect("no panic").contains_key(&set) {
-            true => Fate::Accepted,
-            false => (self.fates)(set),
+        // Not held while the fate is looked up, which takes another lock.
+        let mended = self.mended.lock().expect("no panic").contains_key(&set);
+        if mended {
+            return Fate::Accepted;
         }
+        (self.fates)(set)
     }
 
     fn throw<T>(&self, throw: impl FnOnce(&mut Dice) -> T) -> T {
