@@ -5,6 +5,7 @@
 //! commands down the stream's channel. When the task is gone, the channel and every waiting answer
 //! are dropped, so that each call ends with [`StateError::Stopped`].
 
+mod calls;
 mod health;
 mod hold;
 mod kept;
