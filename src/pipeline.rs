@@ -10,6 +10,7 @@
 //! `journey` per SET whose turn it is, and settles. A journey is `deliver` below, or `lay_aside` for what could not
 //! become a SET. Nothing is settled before its outcome is final, and no offset is stored before the state has flushed.
 
+mod asking;
 #[cfg(feature = "chaos-faults")]
 mod broken;
 mod desk;

@@ -12,7 +12,9 @@ use crate::kafka::producer::{Outgoing, WriteError};
 use crate::mapping::Claims;
 
 impl Stream {
-    /// Step *dead letter*: nothing, unless the outcome is one. Returns when the broker has acknowledged it.
+    /// Step *dead letter*: nothing, unless the outcome is one. Returns when the broker has acknowledged it. None is written
+    /// about a partition that is known to be fenced: its mark would be refused, and whoever reads the record again writes
+    /// it once more.
     pub(super) async fn write_dead_letter(
         &self,
         source: &Source,
@@ -21,6 +23,9 @@ impl Stream {
         let Outcome::DeadLettered(cause) = outcome else {
             return Ok(());
         };
+        if source.lease.fenced.is_cancelled() {
+            return Err(LetGo);
+        }
         let cause = &match &source.replay {
             Some(replay) => replay.add_up(cause),
             None => Cause::clone(cause),
@@ -161,6 +166,7 @@ impl Stream {
             }
             wait = (wait * 2).min(MAX_RETRY);
         }
+        outage.worked(self.id(), waiting);
         Ok(())
     }
 }

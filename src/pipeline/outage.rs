@@ -1,8 +1,9 @@
 //! Something of ours that fails for every SET alike (the state store, the writes of dead letters): each SET waits for it
-//! by itself, but the log tells it once, not once a SET and try. The end is told by the hold's.
+//! by itself, but the log tells it once, not once a SET and try, and its end once. It ends when a call works and nobody
+//! waits any more: who was let go meanwhile, as in a rebalance, ends nothing.
 
 use std::error::Error;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::delivery::hold::HoldReason;
 use crate::telemetry::chain;
@@ -16,7 +17,11 @@ pub(super) struct Outage {
     reason: Option<HoldReason>,
     /// For the log.
     what: &'static str,
+    /// For the log: its end.
+    over: &'static str,
     waiting: AtomicUsize,
+    /// The log has heard of it, and not of its end.
+    told: AtomicBool,
 }
 
 /// One that waits until it works again. The stream is held as long as any does, if the outage is a reason to.
@@ -27,11 +32,13 @@ pub(super) struct Waiting<'a> {
 }
 
 impl Outage {
-    pub(super) fn new(reason: Option<HoldReason>, what: &'static str) -> Self {
+    pub(super) fn new(reason: Option<HoldReason>, what: &'static str, over: &'static str) -> Self {
         Self {
             reason,
             what,
+            over,
             waiting: AtomicUsize::new(0),
+            told: AtomicBool::new(false),
         }
     }
 
@@ -44,15 +51,30 @@ impl Outage {
         error: &(dyn Error + 'static),
     ) -> Waiting<'a> {
         let error = chain(error);
-        if before.is_none() && self.waiting.fetch_add(1, Ordering::AcqRel) == 0 {
-            tracing::error!(stream, error, "{}", self.what);
-        } else {
+        if self.told.swap(true, Ordering::AcqRel) {
             tracing::debug!(stream, error, "{}", self.what);
+        } else {
+            tracing::error!(stream, error, "{}", self.what);
         }
-        before.unwrap_or_else(|| Waiting {
-            outage: self,
-            _holding: self.reason.map(|reason| passage.holding(reason)),
+        before.unwrap_or_else(|| {
+            self.waiting.fetch_add(1, Ordering::AcqRel);
+            Waiting {
+                outage: self,
+                _holding: self.reason.map(|reason| passage.holding(reason)),
+            }
         })
+    }
+
+    /// A try worked; `before` is what a failed try before it returned.
+    pub(super) fn worked(&self, stream: &str, before: Option<Waiting<'_>>) {
+        drop(before);
+        let is_told = self.told.load(Ordering::Acquire);
+        if is_told
+            && self.waiting.load(Ordering::Acquire) == 0
+            && self.told.swap(false, Ordering::AcqRel)
+        {
+            tracing::info!(stream, "{}", self.over);
+        }
     }
 }
 
@@ -93,7 +115,7 @@ pub(super) mod tests {
         let error = std::io::Error::other("no such topic");
         let held = HoldReason::Kafka(KafkaFault::DeadLetterTopic);
         for (reason, holds) in [(Some(held), 1), (None, 0)] {
-            let (passage, outage) = (passage(), Outage::new(reason, "failed"));
+            let (passage, outage) = (passage(), Outage::new(reason, "failed", "works"));
             let waiting = outage.failed("s", &passage, None, &error);
             assert_eq!(passage.holds().len(), holds);
             let waiting = outage.failed("s", &passage, Some(waiting), &error);
@@ -102,5 +124,27 @@ pub(super) mod tests {
             assert_eq!(outage.waiting.load(Ordering::Acquire), 0);
             assert!(passage.holds().is_empty());
         }
+    }
+
+    #[test]
+    fn it_is_told_until_a_call_works_and_nobody_waits() {
+        let error = std::io::Error::other("no answer");
+        let (passage, outage) = (passage(), Outage::new(None, "failed", "works"));
+        let is_told = || outage.told.load(Ordering::Acquire);
+        outage.worked("s", None);
+        assert!(!is_told());
+        // Two wait; all are let go: nothing is known to work.
+        drop([
+            outage.failed("s", &passage, None, &error),
+            outage.failed("s", &passage, None, &error),
+        ]);
+        assert!(is_told());
+        let [first, second] = [(); 2].map(|()| outage.failed("s", &passage, None, &error));
+        outage.worked("s", Some(first));
+        assert!(is_told(), "another still waits");
+        outage.worked("s", None);
+        assert!(is_told(), "another still waits");
+        outage.worked("s", Some(second));
+        assert!(!is_told());
     }
 }

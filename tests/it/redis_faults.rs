@@ -118,3 +118,44 @@ async fn a_stream_is_held_while_redis_is_away_and_nothing_comes_twice() {
         bridge.drain().await;
     }
 }
+
+/// Each SET asks again and again by itself; who reads the log hears once that it fails, and once that it works again.
+#[tokio::test]
+async fn an_outage_of_redis_is_told_once_and_its_end_once() {
+    for broker in brokers() {
+        let server = RedisServer::start(&[]);
+        let one = OneStream::on(&broker, 2).await.redis(&server);
+        let one = one.set("state.redis.request_timeout", "300ms");
+        let mut bridge = one.start().await;
+        one.produce(wave(8, 0..1)).await;
+        one.all_committed(8).await;
+        let said = |about: &str| {
+            let lines = bridge.lines();
+            let about = lines.iter().filter(|line| {
+                let message = line["message"].as_str().unwrap_or_default();
+                line["level"] != "DEBUG" && message.contains(about)
+            });
+            about.count()
+        };
+        for outage in 1..=2_usize {
+            let errors = "setbridge_state_errors_total";
+            let before = bridge.metrics().await.sum(errors, &[]);
+            server.pause();
+            one.produce(wave(8, 2 * outage - 1..2 * outage + 1)).await;
+            // Each of eight lanes has tried several times.
+            bridge.metric(errors, &[], |now| now - before >= 40.0).await;
+            server.go_on();
+            one.all_committed(8 + 16 * outage as i64).await;
+            bridge.held("okta", None).await;
+            let told = [
+                "the state store fails",
+                "the state store works again",
+                "the state in Redis works again",
+            ];
+            for about in told {
+                assert_eq!(said(about), outage, "{about}\n{}", bridge.log_text());
+            }
+        }
+        bridge.drain().await;
+    }
+}

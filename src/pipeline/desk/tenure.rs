@@ -133,6 +133,7 @@ impl Desk {
             if place.source_partition() == of && place.leaving.is_none() {
                 (place.leaving, place.fenced) = (Some(until), true);
                 place.lease.soft.cancel();
+                place.lease.fenced.cancel();
                 seats.push(*seat);
             }
         }
