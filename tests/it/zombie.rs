@@ -168,7 +168,9 @@ async fn a_woken_member_fences_nobody_in_redis() {
 /// tells it that it has lost the partition.
 #[tokio::test]
 async fn a_woken_member_takes_nothing_over() {
-    let Some(mut kafka) = own_apache() else { return };
+    let Some(mut kafka) = own_apache() else {
+        return;
+    };
     kafka.start().expect("a broker");
     let (wire, topic) = (&kafka.plain().clone(), fresh("detections"));
     wire.create_topic(&topic, 1, &[]).await;
