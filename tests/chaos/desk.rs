@@ -11,7 +11,7 @@ use tokio::sync::Mutex as Turn;
 use tokio::time::{Instant, sleep};
 
 use super::dice::Dice;
-use super::kafka::{STREAM, Seen};
+use super::kafka::{STREAM, Seen, log_end};
 use super::load::{Expected, Fate, KEYED};
 use super::names::jti;
 use super::oracle::{Acts, Hold, Rewind, Skip, SkipEnd};
@@ -191,6 +191,7 @@ impl Desk {
                 }
             }
             if left.is_empty() {
+                self.rewinds_are_over().await;
                 return;
             }
             sleep(Duration::from_secs(1)).await;
@@ -399,14 +400,38 @@ impl Desk {
         } else if !answers.is_empty() && answers.iter().all(surely_not) {
             return false;
         }
-        let rewind = Rewind {
+        let mut rewind = Rewind {
             partition: (true, partition),
             from,
+            to: i64::MAX,
             at_ms,
-            until_ms: done.then(now_ms),
+            until_ms: u64::MAX,
+            done,
         };
+        if done {
+            rewind.until_ms = now_ms();
+            rewind.to = self.end_of(partition).await;
+        }
         self.note(|acts| acts.rewinds.push(rewind));
         true
+    }
+
+    /// Nobody holds any more, so those that were not answered are done by now, or never will be.
+    async fn rewinds_are_over(&self) {
+        let until_ms = now_ms();
+        let rewinds = self.acts().rewinds;
+        let open = |rewind: &Rewind| rewind.until_ms == u64::MAX;
+        for index in (0..rewinds.len()).filter(|index| open(&rewinds[*index])) {
+            let to = self.end_of(rewinds[index].partition.1).await;
+            self.note(|acts| {
+                (acts.rewinds[index].until_ms, acts.rewinds[index].to) = (until_ms, to)
+            });
+        }
+    }
+
+    async fn end_of(&self, partition: i32) -> i64 {
+        let world = &self.world;
+        log_end(&world.wire, &world.topics.keyed, partition).await
     }
 }
 

@@ -218,6 +218,22 @@ impl Seen {
     }
 }
 
+/// Where the next record of the partition comes. Asked until a broker tells.
+pub(crate) async fn log_end(wire: &Wire, topic: &str, partition: i32) -> i64 {
+    let (client, topic) = (wire.client(), topic.to_owned());
+    let asked = tokio::task::spawn_blocking(move || {
+        let asking: BaseConsumer = client.create().expect("a consumer");
+        loop {
+            let found = asking.fetch_watermarks(&topic, partition, Duration::from_secs(5));
+            if let Ok((_, end)) = found {
+                return end;
+            }
+            std::thread::sleep(WATCH);
+        }
+    });
+    asked.await.expect("it only asks")
+}
+
 /// Asks again and again what the group has committed.
 pub(crate) struct Watch {
     seen: Seen,

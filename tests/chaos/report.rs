@@ -40,6 +40,7 @@ fn figures(findings: &Findings, counts: &Counts) -> Vec<(&'static str, u64)> {
         ("invalid", findings.invalid),
         ("repeats", findings.repeats),
         ("repeats_bound", findings.repeats_bound),
+        ("too_often", findings.too_often),
     ];
     figures.extend(COUNTS.map(|name| (name, counts.get(name).copied().unwrap_or(0))));
     figures

@@ -140,10 +140,14 @@ pub(crate) struct Told {
 pub(crate) struct Rewind {
     pub(crate) partition: (bool, i32),
     pub(crate) from: i64,
+    /// Nothing was there from here on when it was over.
+    pub(crate) to: i64,
     /// When it was asked for.
     pub(crate) at_ms: u64,
-    /// When the bridge said that it was done; `None`: nobody knows whether, or when.
-    pub(crate) until_ms: Option<u64>,
+    /// When it was over: the bridge said that it was done, or the hold ended without which there is none.
+    pub(crate) until_ms: u64,
+    /// The bridge said so; else nobody knows whether it was done.
+    pub(crate) done: bool,
 }
 
 /// An operator wanted to be rid of a SET.

@@ -4,10 +4,7 @@
 use std::collections::HashMap;
 
 use super::super::load::{Fate, Unit};
-use super::{Attempt, Fact, Findings, History, Letter, Place, SkipEnd};
-
-/// What was on the wire when the receiver was mended is still refused.
-const ON_THE_WIRE_MS: u64 = 4000;
+use super::{Attempt, Fact, Findings, History, Letter, ON_THE_WIRE_MS, Place, SkipEnd};
 
 /// The dead letters of what could not become a SET, by record and element.
 pub(super) type Bad = HashMap<(Place, Option<u32>), u64>;
@@ -57,6 +54,7 @@ fn fits(history: &History, set: u32, letter: &Letter, blind: &mut Vec<u64>) -> b
         // What tries the receiver's patience long enough may be given up.
         "receiver_error" => fate != Fate::Refused || mended.is_some(),
         "invalid_request" => {
+            // What was on the wire when the receiver was mended is still refused.
             let yet = mended.is_none_or(|at_ms| letter.at_ms <= at_ms + ON_THE_WIRE_MS);
             fate == Fate::Refused && yet
         }
@@ -106,7 +104,6 @@ pub(super) fn exclude(history: &History, facts: &[Fact], findings: &mut Findings
 /// Between the acceptance and the letter it may have been forgotten: whoever saw the answer was cut off, nobody else
 /// knows, or an operator wanted it forgotten.
 fn forgot(history: &History, fact: &Fact, seen: &Attempt, letter: &Letter) -> bool {
-    let place = letter.origin;
     let cut_off = history.forced.iter().any(|forced| {
         forced.process == seen.process
             && forced.from_ms <= letter.at_ms
@@ -116,6 +113,6 @@ fn forgot(history: &History, fact: &Fact, seen: &Attempt, letter: &Letter) -> bo
         .acts
         .rewinds
         .iter()
-        .any(|rewind| rewind.covers(place) && rewind.at_ms <= letter.at_ms);
-    cut_off || rewound || (!history.whole_state && fact.records > 1)
+        .any(|rewind| rewind.forgets(fact) && rewind.between(seen.at_ms, letter.at_ms));
+    cut_off || rewound || (!history.whole_state && fact.places.len() > 1)
 }

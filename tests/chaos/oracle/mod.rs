@@ -32,9 +32,14 @@ pub(crate) struct Findings {
     pub(crate) invalid: u64,
     pub(crate) repeats: u64,
     pub(crate) repeats_bound: u64,
+    /// SETs that the receiver took again more often than there was a reason for.
+    pub(crate) too_often: u64,
     /// The first of each kind, in words.
     pub(crate) examples: Vec<String>,
 }
+
+/// The bridges' `request_timeout`, and a busy machine: what was sent before has come, and been answered, by then.
+const ON_THE_WIRE_MS: u64 = 4000;
 
 /// Examples of one kind that are told.
 const TOLD: usize = 8;
@@ -47,8 +52,9 @@ impl Findings {
             self.out_of_order,
             self.wrong_effect,
             self.invalid,
+            self.too_often,
         ];
-        broken == [0; 4] && self.repeats <= self.repeats_bound
+        broken == [0; 5]
     }
 
     fn tell(&mut self, kind: &str, example: impl FnOnce() -> String) {
@@ -68,14 +74,14 @@ impl Findings {
 #[derive(Debug, Clone, Default)]
 struct Fact {
     jti: Option<u64>,
-    /// The last record that holds it.
-    place: Option<Place>,
-    /// Records that hold it.
-    records: u8,
+    /// The records that hold it, as they were produced.
+    places: Vec<Place>,
     /// Index of the attempt that the receiver took first.
     first: Option<usize>,
     /// Index of the first one whose answer was sent.
     seen: Option<usize>,
+    /// Index of the one that the receiver took last.
+    last: Option<usize>,
     /// Times that the receiver took it.
     taken: u64,
     /// Its dead letters, by index.
@@ -122,9 +128,7 @@ fn facts(history: &History) -> Vec<Fact> {
     for (place, units) in &history.records {
         for unit in units {
             if let Unit::Set(set) = unit {
-                let fact = &mut facts[*set as usize];
-                fact.place = Some(*place);
-                fact.records = fact.records.saturating_add(1);
+                facts[*set as usize].places.push(*place);
             }
         }
     }
@@ -155,6 +159,7 @@ fn read_attempts(history: &History, facts: &mut [Fact], findings: &mut Findings)
         }
         if attempt.accepted {
             fact.first.get_or_insert(index);
+            fact.last = Some(index);
             fact.taken += 1;
             if attempt.seen {
                 fact.seen.get_or_insert(index);

@@ -35,8 +35,7 @@ pub(super) fn check(history: &History, facts: &[Fact], findings: &mut Findings) 
         order(*person, taken, findings);
         replays(*person, taken, history, findings);
         effect(*person, taken, history, findings);
-        // What was forced on the state on purpose leaves a level that only the bridge knows.
-        if history.whole_state && taken.iter().all(|one| one.via != Via::Late) {
+        if history.whole_state {
             chain(*person, taken, history, findings);
         }
     }
@@ -140,14 +139,15 @@ fn effect(person: u32, taken: &[Taken], history: &History, findings: &mut Findin
     }
 }
 
-/// Each SET names the level that was accepted last about its subject.
+/// Each SET names the level that was accepted last about its subject, until something is forced on the state on purpose:
+/// that leaves a level that only the bridge knows.
 fn chain(person: u32, taken: &[Taken], history: &History, findings: &mut Findings) {
     let mut levels = BTreeMap::new();
     let mut by_time = taken.to_vec();
-    if { taken.iter() }.any(|one| one.via == Via::Replay) {
+    if { taken.iter() }.any(|one| one.via != Via::Live) {
         by_time.sort_by_key(|one| one.first);
     }
-    for one in &by_time {
+    for one in by_time.iter().take_while(|one| one.via != Via::Late) {
         let said = history.attempts[one.first].said;
         let set = one.set;
         if let Some(said) = said.filter(|said| said.level.is_some()) {

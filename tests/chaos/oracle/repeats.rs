@@ -1,70 +1,89 @@
 //! How often a SET was taken again, and how often that is allowed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use super::acts::settled;
 use super::{Committed, Fact, Findings, Forced, History, Rewind};
 
 /// A replay is remembered, and its place in the side topic committed, long before this is over.
 const REPLAYED_MS: u64 = 10_000;
 
+/// Judged SET by SET; the sums are for the table.
 pub(super) fn check(history: &History, facts: &[Fact], findings: &mut Findings) {
-    findings.repeats = facts.iter().map(|fact| fact.taken.saturating_sub(1)).sum();
-    let unseen = history.attempts.iter().filter(|a| a.accepted && !a.seen);
-    findings.repeats_bound = unseen.count() as u64 + exposed(history, facts);
-    let rewinds = history.acts.rewinds.iter();
-    findings.repeats_bound += rewinds.map(|one| rewound(one, history, facts)).sum::<u64>();
-    if !history.whole_state {
-        // Who took a partition over does not know the jtis of who had it before.
-        findings.repeats_bound += findings.duplicates;
-    }
-    if findings.repeats > findings.repeats_bound {
-        let (repeats, bound) = (findings.repeats, findings.repeats_bound);
-        findings.tell("repeats", || format!("{repeats} of {bound} at most"));
+    let allowed = allowed(history, facts);
+    for (set, (fact, allowed)) in facts.iter().zip(&allowed).enumerate() {
+        let repeats = fact.taken.saturating_sub(1);
+        findings.repeats += repeats;
+        findings.repeats_bound += allowed;
+        if repeats > *allowed {
+            findings.too_often += 1;
+            findings.tell("too often", || {
+                let at = &fact.places;
+                format!("SET {set} of {at:?} came again {repeats} times, {allowed} at most")
+            });
+        }
     }
 }
 
-/// SETs of the partition from there on that the receiver had when they were forgotten.
-fn rewound(rewind: &Rewind, history: &History, facts: &[Fact]) -> u64 {
-    let before = |first: usize| {
-        let until = rewind.until_ms;
-        until.is_none_or(|until| history.attempts[first].at_ms <= until)
-    };
-    let again = facts.iter().filter(|fact| {
-        fact.first.is_some_and(before) && fact.place.is_some_and(|place| rewind.covers(place))
-    });
-    again.count() as u64
+/// How often each SET may come again.
+fn allowed(history: &History, facts: &[Fact]) -> Vec<u64> {
+    let mut allowed = vec![0; facts.len()];
+    for attempt in history.attempts.iter().filter(|a| a.accepted && !a.seen) {
+        if let Some(allowed) = attempt.said.and_then(|s| allowed.get_mut(s.set as usize)) {
+            *allowed += 1;
+        }
+    }
+    expose(history, facts, &mut allowed);
+    for rewind in &history.acts.rewinds {
+        for (fact, allowed) in facts.iter().zip(&mut allowed) {
+            *allowed += u64::from(is_rewound(rewind, history, fact));
+        }
+    }
+    if !history.whole_state {
+        // Who takes a partition over, or has the replay, does not know the jtis of who had the SET before.
+        for (fact, allowed) in facts.iter().zip(&mut allowed) {
+            let unknown = fact.places.len().saturating_sub(1) + fact.replays.len();
+            *allowed += if fact.first.is_some() {
+                unknown as u64
+            } else {
+                0
+            };
+        }
+    }
+    allowed
+}
+
+/// The receiver had it when it was forgotten.
+fn is_rewound(rewind: &Rewind, history: &History, fact: &Fact) -> bool {
+    let had = |first: usize| history.attempts[first].at_ms <= rewind.until_ms;
+    fact.first.is_some_and(had) && rewind.forgets(fact)
 }
 
 /// Over all kills and forced hand-overs: the SETs that the process had delivered past the acknowledged commit.
-fn exposed(history: &History, facts: &[Fact]) -> u64 {
+fn expose(history: &History, facts: &[Fact], exposed: &mut [u64]) {
     let nothing = Committed {
         at_ms: 0,
-        next: std::collections::BTreeMap::new(),
+        next: BTreeMap::new(),
     };
     let delivered = delivered(history);
-    let mut exposed = 0;
     for forced in history.forced.iter().filter(|forced| !forced.in_order) {
-        let known = history.committed.iter().rev();
-        let known = { known }.find(|c| c.at_ms <= forced.from_ms);
-        let next = &known.unwrap_or(&nothing).next;
+        let next = &settled(&history.committed, forced.from_ms)
+            .unwrap_or(&nothing)
+            .next;
         let theirs = delivered.get(&forced.process).map(Vec::as_slice);
-        exposed += theirs
-            .unwrap_or_default()
-            .iter()
-            .take_while(|(at_ms, _)| *at_ms <= forced.until_ms)
-            .filter(|(at_ms, set)| {
-                let fact = &facts[*set as usize];
-                // Of a SET that is in several records, the last one: that is committed last.
-                fact.place.is_some_and(|place| {
-                    let partition = (place.keyed, place.partition);
-                    let theirs = forced.partition.is_none_or(|of| of == partition);
-                    let open = place.offset >= next.get(&partition).copied().unwrap_or(0);
-                    theirs && (open || came_back(history, fact, forced, *at_ms))
-                })
-            })
-            .count() as u64;
+        let theirs = theirs.unwrap_or_default().iter();
+        for (at_ms, set) in theirs.take_while(|(at_ms, _)| *at_ms <= forced.until_ms) {
+            let fact = &facts[*set as usize];
+            // Of a SET that is in several records, the last one: that is committed last.
+            let is_exposed = fact.places.last().is_some_and(|place| {
+                let partition = (place.keyed, place.partition);
+                let theirs = forced.partition.is_none_or(|of| of == partition);
+                let open = place.offset >= next.get(&partition).copied().unwrap_or(0);
+                theirs && (open || came_back(history, fact, forced, *at_ms))
+            });
+            exposed[*set as usize] += u64::from(is_exposed);
+        }
     }
-    exposed
 }
 
 /// It was a replay, which has a commit of its own.
@@ -76,8 +95,9 @@ fn came_back(history: &History, fact: &Fact, forced: &Forced, at_ms: u64) -> boo
 /// By process: when it delivered which SET, oldest first.
 fn delivered(history: &History) -> HashMap<u16, Vec<(u64, u32)>> {
     let mut delivered: HashMap<u16, Vec<(u64, u32)>> = HashMap::new();
+    let known = history.sets.len();
     for attempt in history.attempts.iter().filter(|attempt| attempt.accepted) {
-        if let Some(said) = attempt.said {
+        if let Some(said) = attempt.said.filter(|said| (said.set as usize) < known) {
             let theirs = delivered.entry(attempt.process).or_default();
             theirs.push((attempt.at_ms, said.set));
         }

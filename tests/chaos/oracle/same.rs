@@ -3,13 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::load::{Expected, Fate};
-use super::{Attempt, Fact, Findings, Forced, History, Place, Said, is_ordered};
+use super::{Attempt, Fact, Findings, Forced, History, Place, Rewind, Said, is_ordered};
 
 /// What was sent under each jti so far.
 pub(super) struct Same<'a> {
     history: &'a History,
-    /// SETs that come twice on purpose: two records of what was refused, a replay, a rewind.
+    /// SETs that come twice on purpose: two records of what was refused.
     again: Vec<bool>,
+    /// The rewinds that forget a SET.
+    rewinds: HashMap<usize, Vec<Rewind>>,
     /// Of those that were replayed
     jtis: HashSet<u64>,
     /// The first attempt of each.
@@ -30,11 +32,15 @@ impl<'a> Same<'a> {
             }
         }
         let is_again = |(fact, expected): (&Fact, &Expected)| {
-            let twice = fact.records > 1 && expected.fate != Fate::Accepted;
-            let rewinds = history.acts.rewinds.iter();
-            let rewound = { rewinds }.any(|r| fact.place.is_some_and(|place| r.covers(place)));
-            twice || rewound
+            fact.places.len() > 1 && expected.fate != Fate::Accepted
         };
+        let mut rewinds: HashMap<usize, Vec<Rewind>> = HashMap::new();
+        for rewind in &history.acts.rewinds {
+            let forgotten = facts.iter().enumerate();
+            for (set, _) in forgotten.filter(|(_, fact)| rewind.forgets(fact)) {
+                rewinds.entry(set).or_default().push(*rewind);
+            }
+        }
         let again = facts.iter().zip(&history.sets).map(is_again).collect();
         let mut forced: HashMap<u16, Vec<Forced>> = HashMap::new();
         for one in &history.forced {
@@ -43,6 +49,7 @@ impl<'a> Same<'a> {
         Same {
             history,
             again,
+            rewinds,
             jtis,
             first: HashMap::new(),
             last: HashMap::new(),
@@ -61,17 +68,25 @@ impl<'a> Same<'a> {
         // Without keys another member may deliver a SET about the same subject between two tries of this one.
         let chained = self.history.whole_state && is_ordered(&self.history.sets[set]);
         let before = first.said.map(|said| said.previous);
-        if chained && !again && before != Some(said.previous) {
+        let again_since = |before: &Attempt| again || self.was_rewound(set, before, attempt);
+        if chained && !again_since(&first) && before != Some(said.previous) {
             findings.invalid(|| format!("SET {set}: previous level {before:?}, then {said:?}"));
         }
         let key = (attempt.jti, attempt.process, attempt.kid);
-        if let Some(before) = self.last.insert(key, *attempt)
+        if let Some(before) = self.last.get(&key)
             && before.bytes != attempt.bytes
-            && !again
-            && !self.was_cut_off(&before, attempt)
+            && !again_since(before)
+            && !self.was_cut_off(before, attempt)
         {
             findings.invalid(|| format!("SET {set}: one process sent other bytes"));
         }
+        self.last.insert(key, *attempt);
+    }
+
+    /// Between these two the SET was to be sent once more.
+    fn was_rewound(&self, set: usize, before: &Attempt, after: &Attempt) -> bool {
+        let rewinds = self.rewinds.get(&set).into_iter().flatten();
+        { rewinds }.any(|rewind| rewind.between(before.at_ms, after.at_ms))
     }
 
     /// Between these two the process may have lost the partition, so that the second is a new delivery of the record.

@@ -1,9 +1,11 @@
 //! Made-up histories with acts of operators: what they allow is clean, what they do not is found.
 
+use std::collections::BTreeMap;
+
 use super::breaches::{attempt, good, letter, place, produce, wrong};
-use super::load::Fate;
+use super::load::{Fate, Unit};
 use super::oracle::{
-    Attempt, Forced, History, Hold, Place, Replay, Rewind, Skip, SkipEnd, Told, judge,
+    Attempt, Committed, Forced, History, Hold, Place, Replay, Rewind, Skip, SkipEnd, Told, judge,
 };
 
 /// Where the dead letter of SET 2 lies in [`good`].
@@ -205,8 +207,10 @@ fn rewind(from: i64) -> Rewind {
     Rewind {
         partition: (true, 0),
         from,
+        to: 7,
         at_ms: 4000,
-        until_ms: Some(4500),
+        until_ms: 4500,
+        done: true,
     }
 }
 
@@ -221,6 +225,7 @@ fn a_rewind_allows_what_is_behind_it_once() {
     taken(&mut history, 4, 1, 6002);
     let found = judge(&history);
     assert_eq!((found.repeats, found.repeats_bound), (3, 2));
+    assert_eq!(found.too_often, 1);
     assert!(!found.is_clean());
     // What is before it was not meant.
     history.attempts.pop();
@@ -236,7 +241,144 @@ fn a_rewind_brings_dead_letters_late() {
     taken(&mut history, 2, 2, 6000);
     assert_eq!(wrong(&history)[3], 2, "nobody asked for it");
     history.acts.rewinds.push(rewind(2));
-    history.acts.rewinds[0].at_ms = 5800;
+    (
+        history.acts.rewinds[0].at_ms,
+        history.acts.rewinds[0].until_ms,
+    ) = (5800, 5900);
+    assert_eq!(wrong(&history), [0; 4]);
+    history.acts.rewinds[0].to = 2;
+    assert_eq!(wrong(&history)[3], 2, "it ended before that");
+}
+
+#[test]
+fn a_rewind_excuses_nothing_that_came_after_it() {
+    let mut history = good();
+    history.acts.rewinds.push(rewind(0));
+    produce(&mut history, 1, 4, 1, Fate::Accepted);
+    produce(&mut history, 1, 5, 3, Fate::Accepted);
+    // Accepted after it was given up, and after a newer one; nobody replayed it.
+    let (old, new) = (5, 6);
+    letter(&mut history, 7, Some(old), "receiver_error");
+    history.letters.last_mut().unwrap().at_ms = 100_000;
+    taken(&mut history, new, 2, 101_000);
+    taken(&mut history, old, 3, 102_000);
+    assert_eq!(wrong(&history), [0, 0, 0, 1]);
+    // Nor in its range, when the letter was written long after it.
+    history.acts.rewinds[0].to = 9;
+    assert_eq!(wrong(&history), [0, 0, 0, 1]);
+    history.letters.last_mut().unwrap().at_ms = 4200;
+    assert_eq!(wrong(&history), [0; 4]);
+}
+
+#[test]
+fn other_bytes_long_after_a_rewind_are_found() {
+    for to in [7, 9] {
+        let mut history = good();
+        history.acts.rewinds.push(rewind(0));
+        history.acts.rewinds[0].to = to;
+        produce(&mut history, 1, 4, 1, Fate::Accepted);
+        taken(&mut history, 5, 2, 101_000);
+        history.attempts.last_mut().unwrap().seen = false;
+        taken(&mut history, 5, 1, 102_000);
+        history.attempts.last_mut().unwrap().bytes = 5;
+        assert_eq!(wrong(&history), [0, 0, 0, 2], "{to}");
+    }
+}
+
+/// Two SETs might have come again, and did not; that is none of this one's business.
+#[test]
+fn a_repeat_that_nothing_excuses_is_found() {
+    let mut history = good();
+    history.acts.rewinds.push(rewind(3));
+    let again = Attempt {
+        at_ms: 9000,
+        ..history.attempts[1]
+    };
+    history.attempts.push(again);
+    let found = judge(&history);
+    assert_eq!((found.repeats, found.repeats_bound), (1, 2));
+    assert_eq!(found.too_often, 1);
+    assert!(!found.is_clean());
+}
+
+#[test]
+fn the_first_record_of_a_set_may_be_rewound_alone() {
+    let mut history = good();
+    history.records.push((place(9), vec![Unit::Set(1)]));
+    history.acts.rewinds.push(rewind(1));
+    taken(&mut history, 1, 2, 6000);
+    assert!(judge(&history).is_clean());
+    history.acts.rewinds[0].from = 2;
+    assert!(!judge(&history).is_clean());
+}
+
+#[test]
+fn a_rewind_that_sends_nothing_again_is_found() {
+    let mut history = good();
+    history.committed = vec![Committed {
+        at_ms: 3000,
+        next: BTreeMap::from([((true, 0), 4)]),
+    }];
+    history.acts.rewinds.push(rewind(1));
+    // SETs 1 and 3; what is behind the commit may have been somebody else's, and 2 was never taken.
+    assert_eq!(wrong(&history), [2, 0, 0, 0]);
+    taken(&mut history, 3, 3, 6000);
+    assert_eq!(wrong(&history), [1, 0, 0, 0]);
+    letter(&mut history, 1, Some(1), "receiver_error");
+    assert_eq!(wrong(&history), [0; 4], "decided otherwise");
+    history.letters.pop();
+    history.acts.rewinds[0].done = false;
+    assert_eq!(wrong(&history), [0; 4], "nobody heard that it was done");
+}
+
+#[test]
+fn a_chain_is_judged_until_something_comes_late() {
+    let mut history = replayed(true);
+    taken(&mut history, 2, 2, 6500);
+    told(&mut history, "delivered");
+    history.attempts[3].said.as_mut().unwrap().previous = 1;
+    assert_eq!(wrong(&history), [0, 0, 0, 1]);
+    history.attempts[3].said.as_mut().unwrap().previous = 2;
+    produce(&mut history, 1, 4, 1, Fate::Accepted);
+    taken(&mut history, 5, 0, 8000);
+    assert_eq!(wrong(&history), [0; 4], "only the bridge knows");
+}
+
+#[test]
+fn what_was_delivered_was_taken_by_then() {
+    for outcome in ["delivered", "duplicate"] {
+        let mut history = replayed(true);
+        taken(&mut history, 2, 2, 6500);
+        told(&mut history, outcome);
+        assert_eq!(wrong(&history), [0; 4]);
+        history.attempts.last_mut().unwrap().at_ms = 7001;
+        assert_eq!(wrong(&history), [0, 0, 0, 1], "{outcome}");
+    }
+}
+
+#[test]
+fn one_letter_vouches_for_one_replay() {
+    let mut history = replayed(false);
+    told(&mut history, "dead_lettered");
+    letter(&mut history, 2, Some(2), "receiver_error");
+    let second = history.letters.last_mut().unwrap();
+    second.at_ms = 6900;
+    let of = second.place;
+    assert_eq!(wrong(&history), [0; 4]);
+    // That one comes back as well, and again it is given up; so says the bridge.
+    history.acts.replays.push(Replay {
+        of,
+        at_ms: 6800,
+        forced: false,
+    });
+    history.acts.told.push(Told {
+        of,
+        outcome: "dead_lettered".to_owned(),
+        at_ms: 7500,
+    });
+    assert_eq!(wrong(&history), [0, 0, 0, 1]);
+    letter(&mut history, 2, Some(2), "receiver_error");
+    history.letters.last_mut().unwrap().at_ms = 7400;
     assert_eq!(wrong(&history), [0; 4]);
 }
 
