@@ -2,11 +2,11 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | [`engine`] | eight signatures in one call, each checked before it leaves |
-//! | [`lanes`] | a key as limbs; the padding |
-//! | [`bench`] | what the benches compare |
-//! | [`find`] | where the library is looked for, and why it is not used |
-//! | [`trial`] | what a key has to pass before it is used; from how many waiting jobs on eight at once is less work |
+//! | `engine` | eight signatures in one call, each checked before it leaves |
+//! | `lanes` | a key as limbs; the padding |
+//! | `bench` | what the benches compare |
+//! | `find` | where the library is looked for, and why it is not used |
+//! | `trial` | what a key has to pass before it is used; from how many waiting jobs on eight at once is less work |
 //!
 //! A batch with one wrong signature is made again by aws-lc-rs; the third such batch switches the backend off for good.
 //! What this module must never do: let a signature out that was not checked.
