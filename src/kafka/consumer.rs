@@ -111,6 +111,8 @@ pub struct Poller {
     pub(super) rewinds: Vec<(Seat, i64)>,
     /// The group was asked whether we are still a member, at this moment.
     pub(super) asked_group: Option<Instant>,
+    /// The poller was silent since partitions were assigned: the group is asked as soon as they have seats.
+    pub(super) asks_seated: bool,
     /// How often it was.
     pub(super) times_asked: u64,
     /// What it confirmed is looked at again then: the broker did not say where a log ends.
@@ -151,6 +153,7 @@ impl Poller {
             paused: false,
             rewinds: Vec::new(),
             asked_group: None,
+            asks_seated: false,
             times_asked: 0,
             confirm_at: Instant::now(),
             unheard_losses: 0,
@@ -241,7 +244,9 @@ impl Poller {
 
     /// One loop more. After a gap as long as half a session the group is asked before anything may be sent.
     fn tick(&mut self, consumer: &BaseConsumer<Context>) {
-        if self.membership.looped() && !self.places.is_empty() && self.asked_group.is_none() {
+        let was_silent = self.membership.looped();
+        self.asks_seated |= was_silent && self.unprepared.is_some();
+        if was_silent && !self.places.is_empty() && self.asked_group.is_none() {
             tracing::warn!(
                 "the poller was silent for half a session; asking the group whether the partitions are still ours"
             );
@@ -257,7 +262,7 @@ impl Poller {
                 );
                 self.ask_group(consumer);
             }
-        } else if self.unheard_losses == 0 {
+        } else if self.unheard_losses == 0 && !self.asks_seated {
             self.membership.tick();
         }
     }

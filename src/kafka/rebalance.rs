@@ -1,5 +1,6 @@
 //! Partitions that come and go: how the poller takes an assignment up, hands one over, and pauses.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,11 @@ impl Poller {
                 self.identify_at = Instant::now();
                 self.look_for_sides_soon();
                 self.seat_partitions(consumer, &partitions, &starts);
-                self.asked_group = None;
+                // A question that has no answer yet was about other seats; about none there is nothing to ask.
+                let asks = mem::take(&mut self.asks_seated) || self.asked_group.take().is_some();
+                if asks && !self.places.is_empty() {
+                    self.ask_group(consumer);
+                }
             }
         }
     }
@@ -138,6 +143,7 @@ impl Poller {
         let lost = consumer.assignment_lost();
         // What was assigned and not yet taken up is among these.
         self.unprepared = None;
+        self.asks_seated = false;
         self.beginnings = Beginnings::default();
         let mut list = TopicPartitionList::new();
         let mut seats = Vec::new();
