@@ -33,8 +33,14 @@ impl Stream {
         }
     }
 
-    /// Asks the state about a partition that was assigned. The question is asked when this returns.
-    pub(super) fn ask_about(&self, seat: &NewSeat) -> Reply<Handover> {
+    /// Asks the state about a partition that was assigned, if the membership is sure. The question is asked when this
+    /// returns.
+    pub(super) fn ask_first(&self, seat: &NewSeat) -> Option<Reply<Handover>> {
+        let is_sure = self.parts.membership.is_sure();
+        is_sure.then(|| self.ask_about(seat))
+    }
+
+    fn ask_about(&self, seat: &NewSeat) -> Reply<Handover> {
         let state = &self.parts.state;
         state.assigned(&seat.topic, seat.partition, seat.committed, seat.log_end)
     }
@@ -42,11 +48,11 @@ impl Stream {
     /// Waits for the answer, asking again until there is one; then the partition's SETs may ask too.
     ///
     /// Taking over makes us the owner and judges the state by where the log ended at the assignment. Who was stopped
-    /// meanwhile may be neither: it asks again only once the group has confirmed it.
+    /// meanwhile may be neither: it asks only while the membership is sure.
     pub(super) async fn take_over(
         &self,
         seat: &NewSeat,
-        first: Reply<Handover>,
+        first: Option<Reply<Handover>>,
         lease: &Lease,
         rewound: Option<Forgetting>,
     ) {
@@ -57,7 +63,7 @@ impl Stream {
             self.parts.membership.sure().await;
             self.ask_about(seat).await
         };
-        let answer = self.ask_until_answered(lease, ask(Some(first)), || ask(None));
+        let answer = self.ask_until_answered(lease, ask(first), || ask(None));
         let Ok(handover) = answer.await else {
             return;
         };
@@ -100,7 +106,8 @@ impl Stream {
         Ok(())
     }
 
-    /// The state's answer. While it fails the stream is held, and the question is asked again.
+    /// The state's answer. While it fails the stream is held, and the question is asked again, unless it is about a
+    /// partition that is fenced.
     async fn ask_until_answered<T, F>(
         &self,
         lease: &Lease,
@@ -118,6 +125,11 @@ impl Stream {
                 Ok(answer) => {
                     self.state_outage.worked(self.id(), holding);
                     return Ok(answer);
+                }
+                // Asking again is no use: the partition has to be assigned anew.
+                Err(StateError::Fenced { .. }) => {
+                    lease.fenced.cancel();
+                    return Err(LetGo);
                 }
                 Err(error) => holding = Some(self.state_failed(&error, holding)),
             }

@@ -108,9 +108,10 @@ pub enum StateError {
         /// The newest one that we can read.
         known: i64,
     },
-    /// In the Redis the partition has another owner, or none any more, so what was noted about it is not taken. The
-    /// consumer group says whether it is ours; then it has to be assigned anew.
-    #[error("the partition {place} has another owner in the Redis")]
+    /// In the Redis the partition has another owner, or none (it was lost there, or assigned while the Redis was away), so
+    /// what is noted about it is not taken, and no question about it answered. The consumer group says whether it is ours;
+    /// then it has to be assigned anew.
+    #[error("the partition {place} is not ours in the Redis")]
     Fenced {
         /// `topic:partition`.
         place: Arc<str>,

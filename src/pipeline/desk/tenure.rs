@@ -58,11 +58,12 @@ impl Desk {
         })
     }
 
-    /// Levels and marks of a partition are valid only for who decided last about it. The state is asked now, before
-    /// anything else about the partition; nobody waits here for its answer, for it may take as long as an outage.
+    /// Levels and marks of a partition are valid only for who decided last about it. The state is asked before anything
+    /// else about the partition: now, or as soon as the membership is sure. Nobody waits here for its answer, for it may
+    /// take as long as an outage.
     fn take_over(&mut self, seat: NewSeat, lease: Lease, rewound: Option<Forgetting>) {
         let stream = Arc::clone(&self.stream);
-        let first = stream.ask_about(&seat);
+        let first = stream.ask_first(&seat);
         self.recalling
             .spawn(async move { stream.take_over(&seat, first, &lease, rewound).await });
     }
@@ -121,8 +122,8 @@ impl Desk {
         self.release();
     }
 
-    /// The shared state did not take what was decided about the partition: it has another owner there, which may be right
-    /// or may not. So the partition is let go, with its side partition, and the group is asked whose it is.
+    /// The shared state does not take what is decided about the partition: it has another owner there, which may be right
+    /// or may not, or none. So the partition is let go, with its side partition, and the group is asked whose it is.
     pub(super) fn fenced(&mut self, seat: Seat) {
         let Some(of) = self.places.get(&seat).map(Place::source_partition) else {
             return;
@@ -142,7 +143,7 @@ impl Desk {
         }
         self.stream.parts.metrics.state_fenced.inc();
         let (topic, partition) = of;
-        tracing::warn!(stream = self.stream.id(), %topic, partition, "the shared state has another owner for the partition: nothing of it is sent until the group has said whose it is");
+        tracing::warn!(stream = self.stream.id(), %topic, partition, "in the shared state the partition is not ours (it has another owner there, or its state was lost, or it was assigned while the state was away): nothing of it is sent until the group has said whose it is");
         self.withdraw(&seats);
         self.release();
     }

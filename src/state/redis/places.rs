@@ -32,7 +32,15 @@ impl Assignment {
     /// seen. Then its epochs begin anywhere: of marks and levels that are there all the same none belongs to them.
     pub(super) fn tenure(&self, found: &str) -> (Handover, Tenure) {
         if let Some((mut tenure, _)) = text::read_tenure(found) {
-            return (tenure.assigned(self.committed, self.log_end), tenure);
+            let settled = tenure.next_offset;
+            let handover = tenure.assigned(self.committed, self.log_end);
+            if handover == Handover::Continued {
+                // All members share it, and a commit may lag behind it: what they have settled is not somebody else's work
+                // when it is committed later. So of offsets that were set back (by an operator, or in a rewind) it is only
+                // beyond the old progress that the work of somebody without this Redis shows.
+                tenure.next_offset = tenure.next_offset.max(settled);
+            }
+            return (handover, tenure);
         }
         let digits = self.token.get(..15).unwrap_or_default();
         let epoch = i64::from_str_radix(digits, 16).unwrap_or_default();
@@ -52,12 +60,15 @@ pub(super) struct Held {
     pub(super) token: Token,
     /// The progress that the server acknowledged since the assignment.
     pub(super) settled: Option<i64>,
+    /// The highest offset of a mark that the server acknowledged since then.
+    pub(super) newest_mark: Option<i64>,
 }
 
 impl Held {
     /// The tenure is ours and does not have what was acknowledged.
     fn is_ahead_of(&self, tenure: &Tenure, owner: &str) -> bool {
-        owner == &*self.token && self.settled > tenure.next_offset
+        let is_ahead = self.settled > tenure.next_offset || self.newest_mark > tenure.newest_mark;
+        owner == &*self.token && is_ahead
     }
 
     /// Whether the server, on which this tenure was found, has lost writes of ours that it had acknowledged.
@@ -72,8 +83,9 @@ impl Held {
         if !self.is_ahead_of(&tenure, owner) {
             return None;
         }
-        tenure.next_offset = self.settled;
-        tenure.newest_mark = None;
+        tenure.next_offset = tenure.next_offset.max(self.settled);
+        // None of these marks is there, but the log reaches so far, and nothing more is missing.
+        tenure.newest_mark = self.newest_mark;
         tenure.marks_epoch += 1;
         tenure.levels_epoch += 1;
         Some(text::tenure(&tenure, owner))
@@ -101,6 +113,7 @@ impl Places {
         let held = Held {
             token: Arc::clone(token),
             settled: None,
+            newest_mark: None,
         };
         self.fenced.remove(place);
         self.held.insert(Arc::clone(place), held);
@@ -134,6 +147,13 @@ impl Places {
         }
     }
 
+    /// The server acknowledged a mark of ours, or one that is newer than it.
+    pub(super) fn marked(&mut self, place: &str, offset: i64) {
+        if let Some(held) = self.held.get_mut(place) {
+            held.newest_mark = held.newest_mark.max(Some(offset));
+        }
+    }
+
     pub(super) fn held(&self) -> Vec<(Place, Held)> {
         let each = self.held.iter();
         each.map(|(place, held)| (Arc::clone(place), held.clone()))
@@ -150,6 +170,7 @@ mod tests {
         let held = Held {
             token: "ours".into(),
             settled: Some(7),
+            newest_mark: None,
         };
         let tenure = |next_offset, owner| {
             let tenure = Tenure {
@@ -174,6 +195,18 @@ mod tests {
             assert_eq!(anew, format!("{} - 4 5 ours", text::offset(7)));
             assert!(!held.has_lost(&anew), "asked again, it is all there");
         }
+        let marked = |offset| Held {
+            newest_mark: Some(offset),
+            ..held.clone()
+        };
+        assert!(!marked(9).has_lost(&ours));
+        let anew = marked(10).without_what_is_lost(&ours);
+        let anew = anew.expect("a mark is lost, though no progress is");
+        assert_eq!(
+            anew,
+            format!("{} {} 4 5 ours", text::offset(7), text::offset(10))
+        );
+        assert!(!marked(10).has_lost(&anew), "asked again, it is all there");
         for found in [tenure(Some(6), "theirs"), String::new()] {
             assert!(!held.has_lost(&found));
             assert_eq!(held.without_what_is_lost(&found), None);

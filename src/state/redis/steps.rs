@@ -16,7 +16,9 @@ use super::{
     writer::reply,
 };
 use crate::clock::epoch_ms;
-use crate::state::{Decided, Facts, Handover, JtiKey, Question, StateError, reply::Answer};
+use crate::state::{
+    Decided, Decision, Facts, Handover, JtiKey, Question, StateError, reply::Answer,
+};
 
 /// What is written, and may be written again.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub(super) enum Write {
     Hold(Word),
     /// A fact about the stream; none removes it.
     Note(&'static str, Option<String>),
-    /// The partition was assigned in a bypass, so nobody waits for what that means.
+    /// The partition was assigned in a bypass. That is never written: the group has to confirm it first.
     Assigned(Assignment),
     /// These were not delivered, as far as anybody knows.
     Forget(Vec<JtiKey>),
@@ -64,6 +66,11 @@ impl Write {
         match self {
             Self::Released(place) => places.end(place),
             Self::Progress(place, next_offset) => places.settled(place, *next_offset),
+            Self::Remember(decided) if !matches!(decided.decision, Decision::Replayed { .. }) => {
+                let question = &decided.question;
+                let place = text::place(&question.topic, question.partition);
+                places.marked(&place, decided.position.offset);
+            }
             _ => {}
         }
     }
@@ -197,7 +204,16 @@ impl Step {
     ) {
         let said = || Self::text(Some(answer));
         match self {
-            Self::LookUp(_, to) => reply(to, facts(answer).ok_or_else(|| trouble::strange(at))),
+            Self::LookUp(question, to) => {
+                let place = Place::from(text::place(&question.topic, question.partition));
+                // What was refused is missing in what is known.
+                let not_fenced = match places.is_fenced(&place) {
+                    true => fenced(&place),
+                    false => Ok(()),
+                };
+                let known = || facts(answer).ok_or_else(|| trouble::strange(at));
+                reply(to, not_fenced.and_then(|()| known()));
+            }
             Self::AcceptedUnder(to) => {
                 reply(to, Ok(said().as_deref().and_then(text::read_fingerprint)));
             }

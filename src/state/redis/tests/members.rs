@@ -1,5 +1,7 @@
 //! Two processes on one Redis: a hand-over keeps everything, and who has lost a partition changes nothing.
 
+use std::net::{TcpListener, TcpStream};
+
 use super::*;
 
 fn is_refused(noted: Result<(), StateError>) {
@@ -261,5 +263,128 @@ fn levels_of_a_partition_that_was_given_up_are_not_dropped() {
         owner.progress("t", 0, 23).await.expect("durable");
         let facts = owner.look_up(&question("c", 1)).await.expect("facts");
         assert_eq!((facts.level, facts.mark), (Some(Level::Low), Some(at(22))));
+    });
+}
+
+/// A commit that lags behind what the owner has settled does not make the owner's work somebody else's.
+#[test]
+fn a_late_assignment_of_a_zombie_does_not_cost_the_owner_its_marks() {
+    let server = RedisServer::shared();
+    let settings = in_redis(server);
+    let (zombie, owner) = (open(&settings), open(&settings));
+    run(async {
+        let (zombie, owner) = (zombie.stream("s"), owner.stream("s"));
+        owner.assigned("t", 0, Some(0), 100).await.expect("known");
+        owner.progress("t", 0, 10).await.expect("durable");
+        // 10 is tried again and again; 11 is a dead letter, 12 was accepted after it.
+        owner
+            .remember(&dead_lettered("11", 1, 11))
+            .await
+            .expect("durable");
+        owner
+            .remember(&accepted("12", 1, 12, Level::Low))
+            .await
+            .expect("durable");
+        // The zombie was assigned the partition when 5 was committed; it asks only now.
+        zombie.assigned("t", 0, Some(5), 100).await.expect("known");
+        is_refused(owner.progress("t", 0, 10).await);
+        // The group says that the owner is right: it goes on from what it stored.
+        let found = owner.assigned("t", 0, Some(10), 100).await.expect("known");
+        let facts = owner.look_up(&question("11", 1)).await.expect("facts");
+        assert_eq!(found, Handover::Continued);
+        assert_eq!(facts.mark, Some(at(12)), "11 would go out after 12");
+        assert_eq!(facts.level, Some(Level::Low));
+    });
+}
+
+/// A question after a refused write of the same partition would be answered without what was refused.
+#[test]
+fn a_question_behind_a_refused_write_is_not_answered() {
+    let server = RedisServer::shared();
+    let settings = in_redis(server);
+    let (zombie, owner) = (open(&settings), open(&settings));
+    run(async {
+        let (zombie, owner) = (zombie.stream("s"), owner.stream("s"));
+        owner.assigned("t", 0, Some(0), 100).await.expect("known");
+        let first = owner.remember(&accepted("1", 1, 1, Level::Low));
+        first.await.expect("durable");
+        zombie.assigned("t", 0, Some(0), 100).await.expect("known");
+        let refused = owner.remember(&accepted("2", 1, 2, Level::High));
+        // The lane is free at once, so the next SET about the subject asks right behind it.
+        let asked = owner.look_up(&question("3", 1)).await;
+        is_refused(refused.await);
+        is_refused(asked.map(drop));
+        // The group says that the owner is right; what was refused is found again and made up for.
+        owner.assigned("t", 0, Some(0), 100).await.expect("known");
+        let facts = owner.look_up(&question("2", 1)).await.expect("facts");
+        assert!(facts.delivered_late, "{facts:?}");
+    });
+}
+
+/// Leads from the port to the Redis, whoever connects, until the test ends.
+fn lead(port: u16, to: u16) {
+    std::thread::spawn(move || {
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port");
+        for one in listener.incoming() {
+            let here = one.expect("a connection");
+            let there = TcpStream::connect(("127.0.0.1", to)).expect("the Redis");
+            for (mut from, mut into) in [
+                (
+                    here.try_clone().expect("two"),
+                    there.try_clone().expect("two"),
+                ),
+                (there, here),
+            ] {
+                std::thread::spawn(move || std::io::copy(&mut from, &mut into));
+            }
+        }
+    });
+}
+
+/// Assigned in a bypass, and nobody has asked the group since: that is never written.
+#[test]
+fn a_kept_assignment_of_a_zombie_fences_nobody() {
+    let server = RedisServer::start(&[]);
+    let settings = impatient(&server);
+    // The zombie's network to the Redis is cut, the owner's is not.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    drop(listener);
+    let mut cut_off = RedisSettings {
+        on_unavailable: OnUnavailable::Continue,
+        ..settings.clone()
+    };
+    cut_off.addresses[0].port = port;
+    let (zombie, owner) = (open(&cut_off), open(&settings));
+    run(async {
+        let (zombie, owner) = (zombie.stream("s"), owner.stream("s"));
+        let found = zombie.assigned("t", 0, Some(5), 100).await;
+        assert_eq!(found.expect("bypassed"), Handover::First);
+        let told = zombie.remember(&accepted("10", 1, 10, Level::High));
+        told.await.expect("goes on");
+        owner.assigned("t", 0, Some(5), 200).await.expect("known");
+        owner.progress("t", 0, 10).await.expect("durable");
+        let eleventh = owner.remember(&dead_lettered("11", 1, 11));
+        eleventh.await.expect("durable");
+        let twelfth = owner.remember(&accepted("12", 1, 12, Level::Low));
+        twelfth.await.expect("durable");
+        // The network is back; the group has not spoken to the zombie yet.
+        lead(port, server.port());
+        while zombie.is_bypassed() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        is_refused(zombie.look_up(&question("11", 1)).await.map(drop));
+        is_refused(zombie.flush_of("t", 0).await);
+        is_refused(zombie.progress("t", 0, 11).await);
+        owner.progress("t", 0, 10).await.expect("ours still");
+        let facts = owner.look_up(&question("11", 1)).await.expect("facts");
+        assert_eq!((facts.mark, facts.level), (Some(at(12)), Some(Level::Low)));
+        let facts = owner.look_up(&question("10", 1)).await.expect("facts");
+        assert!(facts.delivered_late, "that it was accepted is true");
+        // Had the group confirmed the zombie, it would have begun anew.
+        let found = zombie.assigned("t", 0, Some(10), 200).await;
+        assert_eq!(found.expect("known"), Handover::Continued);
+        zombie.progress("t", 0, 11).await.expect("ours now");
+        is_refused(owner.progress("t", 0, 13).await);
     });
 }

@@ -40,6 +40,10 @@ impl Writer {
         call.arg(ours.spelled());
         let stands = link.send(&[call]).await?;
         let stands = Word::read(&Step::text(stands.first()).unwrap_or_default());
+        if stands.reason.is_some() != ours.reason.is_some() {
+            let is_held = stands.reason.is_some();
+            tracing::warn!(stream = %self.stream, is_held, at = %self.common.at, "while the Redis could not be reached from here, an operator said otherwise there; the later word counts");
+        }
         self.heard(stands);
         Ok(())
     }

@@ -3,9 +3,9 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::super::{
-    places::{Held, Place},
+    places::{Assignment, Held, Place},
     scripts::Script,
-    steps::{self, MAX_COMMANDS, Step, Write},
+    steps::{self, MAX_COMMANDS, Step},
     text, trouble,
 };
 use super::{Writer, reply};
@@ -21,6 +21,11 @@ impl Writer {
         let Some(assignment) = steps.front().and_then(Step::assignment).cloned() else {
             return Ok(());
         };
+        if let Some(Step::Write(..)) = steps.front() {
+            steps.pop_front();
+            self.unconfirmed(&assignment);
+            return Ok(());
+        }
         let has_gap = self.kept.has_gap;
         let meaning = |found: &str| {
             let (handover, mut tenure) = assignment.tenure(found);
@@ -30,12 +35,20 @@ impl Writer {
         };
         let handover = self.change(&assignment.place, meaning).await?;
         self.places.begin(&assignment.place, &assignment.token);
-        match (steps.pop_front(), handover) {
-            (Some(Step::Assigned { answer, .. }), Some(handover)) => reply(answer, Ok(handover)),
-            (Some(Step::Write(Write::Assigned(_), _)), _) if has_gap => self.health.lost(1),
-            _ => {}
+        if let (Some(Step::Assigned { answer, .. }), Some(handover)) = (steps.pop_front(), handover)
+        {
+            reply(answer, Ok(handover));
         }
         Ok(())
+    }
+
+    /// The partition was assigned in a bypass. The group may have given it to somebody else since, so nothing is taken
+    /// over: it counts as fenced until it is assigned anew, which the group confirms first. Our token stands nowhere.
+    fn unconfirmed(&mut self, assignment: &Assignment) {
+        let Assignment { place, token, .. } = assignment;
+        self.places.begin(place, token);
+        self.places.fence(place);
+        tracing::info!(stream = %self.stream, %place, at = %self.common.at, "the partition was assigned while the Redis was away: it is taken over when the group has confirmed that it is ours");
     }
 
     /// Changes a tenure, whatever others do to it meanwhile. [`None`]: it was left as it is.
