@@ -55,7 +55,7 @@ pub struct Choice {
     #[arg(long, value_name = "TIME", value_parser = kafka::moment)]
     pub until: Option<i64>,
     /// Only about this SET; can be repeated
-    #[arg(long = "jti", value_name = "JTI")]
+    #[arg(long = "jti", value_name = "JTI", allow_hyphen_values = true)]
     pub jtis: Vec<String>,
     /// At most so many, the oldest first
     #[arg(long, value_name = "N")]

@@ -72,7 +72,7 @@ pub struct ResumeArgs {
 #[derive(Debug, Args)]
 pub struct SkipArgs {
     /// The SET; default the one that waits for an outcome longest, as /status shows it
-    #[arg(long, value_name = "JTI")]
+    #[arg(long, value_name = "JTI", allow_hyphen_values = true)]
     jti: Option<String>,
     /// Where.
     #[command(flatten)]

@@ -38,6 +38,33 @@ fn wrong_usage_is_64_and_help_is_none() {
     assert_eq!(run(&["--version"]).0, Exit::Done);
 }
 
+/// A jti and a thumbprint are base64url: one in 64 begins with a hyphen.
+#[test]
+fn a_name_may_begin_with_a_hyphen() {
+    const NAME: &str = "-3fPq_x";
+    for args in [
+        vec![
+            "dlq", "replay", "--stream", "okta", "--jti", NAME, "--jti", "--x", "--force",
+        ],
+        vec![
+            "stream", "skip", "--stream", "okta", "--jti", NAME, "--json",
+        ],
+        vec!["keys", "retire", NAME, "--ring", "r", "--now"],
+        vec!["keys", "retire", "--now", NAME, "--ring", "r"],
+    ] {
+        let parsed = Cli::try_parse_from(["setbridge"].iter().chain(&args));
+        let cli = parsed.unwrap_or_else(|error| panic!("{args:?}: {error}"));
+        let shown = format!("{:?}", cli.command);
+        assert!(shown.contains(NAME), "{shown}");
+        let flag = if args.contains(&"--force") {
+            "force: true"
+        } else {
+            "--"
+        };
+        assert!(flag == "--" || shown.contains(flag), "{shown}");
+    }
+}
+
 #[test]
 fn check_shows_every_mistake_of_every_file() {
     let folder = tempfile::tempdir().unwrap();

@@ -72,7 +72,7 @@ pub struct RotateArgs {
 #[derive(Debug, Args)]
 pub struct RetireArgs {
     /// The kid, as `keys list` shows it
-    #[arg(value_name = "KID")]
+    #[arg(value_name = "KID", allow_hyphen_values = true)]
     pub kid: String,
     /// Which ring.
     #[command(flatten)]
