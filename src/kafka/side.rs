@@ -28,16 +28,18 @@ use crate::delivery::pacing::{Pacing, PacingSettings};
 use crate::ffi::TopicId;
 
 mod commits;
+mod ends;
 mod finding;
 mod handing;
 mod leaving;
 
 use handing::{Source, Waiting};
 
-/// Replays that are read and wait for their turn at most; by bytes at most [`WAITING_BYTES`] and one record.
+/// Replays of one partition that are read and wait for their turn at most; by bytes at most [`WAITING_BYTES`] and one
+/// record. Each partition has its own places, because one of them may wait long for its live records.
 const WAITING: usize = 32;
 /// See [`WAITING`].
-const WAITING_BYTES: usize = 1 << 20;
+const WAITING_BYTES: usize = 256 << 10;
 /// Replays at work at most, counted from the oldest that is not settled: they must not take the room of live records.
 const AHEAD: i64 = 500;
 /// What is committed is committed once more after so long: Kafka forgets a group without commits
@@ -100,6 +102,22 @@ struct SidePlace {
     committed: Option<i64>,
     /// What is being committed, since when.
     asked: Option<(i64, Instant)>,
+    /// How many of its replays wait, and their bytes.
+    waiting: (usize, usize),
+    /// So many wait that no more are read.
+    paused: bool,
+}
+
+impl SidePlace {
+    /// No more of it is read.
+    fn is_full(&self) -> bool {
+        self.waiting.0 >= WAITING || self.waiting.1 >= WAITING_BYTES
+    }
+
+    /// It is worth reading again: a pause throws away what was fetched ahead.
+    fn has_ample_space(&self) -> bool {
+        self.waiting.0 <= WAITING / 2 && self.waiting.1 <= WAITING_BYTES / 2
+    }
 }
 
 /// The side topics of one stream.
@@ -117,11 +135,12 @@ pub(super) struct Side {
     pace: Pacing,
     /// Read, and not handed over: the pace, or the room, does not let them.
     waiting: VecDeque<Waiting>,
-    /// When to ask where the logs of the source topics end.
+    /// When to ask again where the log of a source partition ends that did not answer.
     ends_at: Instant,
-    /// Looks what is left of them.
+    /// When to look what is left of the logs of the source topics.
+    tails_at: Instant,
+    /// Looks that.
     tail: Option<Tail>,
-    paused: bool,
     look_at: Instant,
     /// A position is outside of its log.
     outside: bool,
@@ -157,8 +176,8 @@ impl Side {
             pace: Pacing::new(pace, now),
             waiting: VecDeque::new(),
             ends_at: now,
+            tails_at: now,
             tail: None,
-            paused: false,
             look_at: now,
             outside: false,
             commit_at: now,
@@ -194,22 +213,17 @@ impl Side {
     }
 
     fn read(&mut self) -> KafkaResult<()> {
+        self.pause(false, |place| {
+            place.paused && place.leaving == Leaving::No && place.has_ample_space()
+        });
         for _ in 0..STEPS {
-            let bytes: usize = self
-                .waiting
-                .iter()
-                .map(|one| one.seated.record.size())
-                .sum();
-            let full = self.waiting.len() >= WAITING || bytes >= WAITING_BYTES;
-            if full != self.paused && (full || self.waiting.is_empty()) {
-                self.pause(full);
-            }
             let Some(reader) = &self.reader else { break };
             match reader.0.poll(Duration::ZERO) {
                 None => break,
                 Some(Ok(message)) => {
                     let seated = take(&mut self.places, &message);
-                    self.waiting.extend(seated.map(Waiting::new));
+                    drop(message);
+                    self.waits(seated);
                 }
                 Some(Err(error)) => {
                     if reader.0.client().fatal_error().is_some() {
@@ -220,6 +234,26 @@ impl Side {
             }
         }
         Ok(())
+    }
+
+    /// This one was read and waits; perhaps it is the last of its partition for now.
+    fn waits(&mut self, seated: Option<Seated>) {
+        let Some(seated) = seated else { return };
+        let origin = &seated.record.origin;
+        let (topic, partition, size) = (
+            Arc::clone(&origin.topic),
+            origin.partition,
+            seated.record.size(),
+        );
+        self.waiting.push_back(Waiting::new(seated));
+        let Some(place) = self.get_mut(&topic, partition) else {
+            return;
+        };
+        place.waiting = (place.waiting.0 + 1, place.waiting.1 + size);
+        if place.is_full() {
+            let seat = place.seat;
+            self.pause(true, |place| place.seat == seat && !place.paused);
+        }
     }
 
     /// librdkafka goes on by itself, but for a position outside of the log.
@@ -238,14 +272,16 @@ impl Side {
         }
     }
 
-    fn pause(&mut self, pause: bool) {
+    /// Pauses these places, or resumes them.
+    fn pause(&mut self, pause: bool, which: impl Fn(&SidePlace) -> bool) {
         let mut list = TopicPartitionList::new();
-        for (topic, partition, place) in self.all() {
-            if pause || place.leaving == Leaving::No {
-                list.add_partition(topic, partition);
+        for (topic, of) in &mut self.places {
+            for (partition, place) in of.iter_mut().filter(|(_, place)| which(place)) {
+                list.add_partition(topic, *partition);
+                place.paused = pause;
             }
         }
-        if let Some(reader) = &self.reader {
+        if let Some(reader) = self.reader.as_ref().filter(|_| list.count() > 0) {
             let result = match pause {
                 true => reader.0.pause(&list),
                 false => reader.0.resume(&list),
@@ -254,7 +290,6 @@ impl Side {
                 tracing::warn!(%error, pause, "side topics could not be paused or resumed");
             }
         }
-        self.paused = pause;
     }
 
     fn hear(&mut self) -> KafkaResult<Vec<Notice>> {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -17,6 +17,9 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{self, KafkaClient, Trouble};
 use crate::ffi::{self, Met};
+
+/// A question without an answer for so long is given up with all that the consumer has: its token may have expired.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What lies in a range of offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +68,8 @@ impl ConsumerContext for Quiet {}
 /// A consumer that looks. It joins no group and commits nothing.
 pub(super) struct Tail {
     consumer: BaseConsumer<Quiet>,
-    asked: BTreeMap<(String, i32), Range<i64>>,
+    /// Since when.
+    asked: BTreeMap<(String, i32), (Range<i64>, Instant)>,
 }
 
 impl Tail {
@@ -104,6 +108,7 @@ impl Tail {
         topic: &str,
         partition: i32,
         range: Range<i64>,
+        now: Instant,
     ) -> KafkaResult<()> {
         let place = (topic.to_owned(), partition);
         if self.asked.contains_key(&place) {
@@ -112,7 +117,7 @@ impl Tail {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(range.start))?;
         self.consumer.incremental_assign(&list)?;
-        self.asked.insert(place, range);
+        self.asked.insert(place, (range, now));
         Ok(())
     }
 
@@ -128,13 +133,19 @@ impl Tail {
             return Ok(None);
         };
         let place = (topic, partition);
-        let Some(rest) = self.asked.get(&place).and_then(|range| tells(range, met)) else {
+        let Some(rest) = self
+            .asked
+            .get(&place)
+            .and_then(|(range, _)| tells(range, met))
+        else {
             return Ok(None);
         };
         let mut list = TopicPartitionList::new();
         list.add_partition(&place.0, partition);
         self.consumer.incremental_unassign(&list)?;
-        let range = self.asked.remove(&place).unwrap_or_default();
+        let Some((range, _)) = self.asked.remove(&place) else {
+            return Ok(None);
+        };
         let (topic, partition) = place;
         Ok(Some(Answer {
             topic,
@@ -142,6 +153,24 @@ impl Tail {
             range,
             rest,
         }))
+    }
+
+    /// Nobody wants to know any more what lies there.
+    pub(super) fn forget(&mut self, topic: &str, partition: i32) {
+        if self.asked.remove(&(topic.to_owned(), partition)).is_none() {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        if let Err(error) = self.consumer.incremental_unassign(&list) {
+            tracing::debug!(%error, topic, partition, "it is still looked into; what comes of it is not heard");
+        }
+    }
+
+    /// A question has no answer for too long: this consumer is of no use any more.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        let mut since = self.asked.values().map(|(_, since)| since);
+        since.any(|since| now.duration_since(*since) >= PATIENCE)
     }
 
     /// Everything that was asked is answered.
@@ -153,6 +182,28 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_without_an_answer_is_given_up() {
+        let kafka = KafkaClient::new("127.0.0.1:1", "test", []);
+        let mut tail = Tail::new(&kafka, "g").expect("a consumer");
+        let now = Instant::now();
+        tail.ask("detections", 0, 5..10, now).expect("an ask");
+        tail.ask("detections", 1, 5..10, now + PATIENCE / 2)
+            .expect("an ask");
+        // Asked once more, it is not younger.
+        tail.ask("detections", 0, 5..10, now + PATIENCE / 2)
+            .expect("an ask");
+        assert_eq!(tail.hear(Duration::ZERO).expect("no fatal error"), None);
+        assert!(!tail.is_overdue(now + PATIENCE - Duration::from_millis(1)));
+        assert!(tail.is_overdue(now + PATIENCE));
+        tail.forget("detections", 0);
+        assert!(!tail.is_overdue(now + PATIENCE) && !tail.is_idle());
+        tail.forget("detections", 1);
+        assert!(tail.is_idle());
+        tail.ask("detections", 0, 7..10, now).expect("asked anew");
+        assert!(!tail.is_idle());
+    }
 
     #[test]
     fn only_the_end_that_was_asked_about_ends_a_log() {

@@ -108,7 +108,8 @@ impl Reader {
         let doing = || format!("the end of {topic}:{partition} cannot be read");
         let failed = |source| self.failed(doing(), source);
         let mut tail = Tail::new(&self.kafka, &self.group).map_err(failed)?;
-        tail.ask(topic, partition, range).map_err(failed)?;
+        tail.ask(topic, partition, range, Instant::now())
+            .map_err(failed)?;
         let until = Instant::now() + SILENCE;
         while Instant::now() < until {
             let answer = tail.hear(Duration::from_millis(100)).map_err(failed)?;

@@ -275,7 +275,6 @@ impl Side {
             let context = Context::new(self.token_file.clone());
             let reader: BaseConsumer<Context> = self.config.create_with_context(context)?;
             self.reader = Some(Closing(reader));
-            self.paused = false;
         }
         let Some(reader) = &self.reader else {
             return Ok(Vec::new());
@@ -318,6 +317,8 @@ impl Side {
                 ordered: false,
                 committed: seat.committed,
                 asked: None,
+                waiting: (0, 0),
+                paused: false,
             };
             let of = self.places.entry(topic.to_string()).or_default();
             of.insert(seat.partition, place);
@@ -326,11 +327,8 @@ impl Side {
             return Ok(());
         };
         reader.0.incremental_assign(&list)?;
-        match self.paused {
-            true => reader.0.pause(&list),
-            // librdkafka keeps a partition paused that was paused when it left and comes back.
-            false => reader.0.resume(&list),
-        }
+        // librdkafka keeps a partition paused that was paused when it left and comes back.
+        reader.0.resume(&list)
     }
 
     /// The side topics that are read.

@@ -5,15 +5,15 @@
 //! lanes keep that order. What comes in later comes later. The end is one that the broker answered, and where the log
 //! ends with what is no record, it was looked: a silence proves nothing.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaResult;
-use rdkafka::{Offset, TopicPartitionList};
 
+use super::ends::Answers;
 use super::{AHEAD, Side, UNCOMMITTED};
 use crate::kafka::consumer::Place;
 use crate::kafka::context::Context;
@@ -21,9 +21,7 @@ use crate::kafka::events::Seated;
 use crate::kafka::room::Room;
 use crate::kafka::tail::{Rest, Tail};
 
-/// Longest wait for the ends of logs; nobody polls meanwhile, and nothing is lost by asking again.
-const ASK: Duration = Duration::from_millis(500);
-/// Time between two such questions while there is no answer.
+/// Time between two looks into logs that fail.
 const AGAIN: Duration = Duration::from_secs(1);
 /// A source partition that was not read any further for so long is looked into: perhaps no record is left. A moment only,
 /// because the answer does not depend on it.
@@ -36,7 +34,7 @@ type Sources = HashMap<String, BTreeMap<i32, Place>>;
 pub(super) struct Waiting {
     pub(super) seated: Seated,
     /// Its source partition is read up to here first; [`None`]: not known yet.
-    behind: Option<i64>,
+    pub(super) behind: Option<i64>,
 }
 
 impl Waiting {
@@ -59,6 +57,8 @@ pub(super) struct Source {
     empty: Range<i64>,
     /// Where the reading stands, since when.
     stands: (i64, Instant),
+    /// How it answers where its log ends.
+    pub(super) answers: Answers,
 }
 
 impl Source {
@@ -67,6 +67,7 @@ impl Source {
             topic,
             empty: 0..0,
             stands: (-1, Instant::now()),
+            answers: Answers::default(),
         }
     }
 
@@ -95,61 +96,18 @@ impl Side {
         consumer: &BaseConsumer<Context>,
         sources: &Sources,
     ) {
-        if self.ends_at <= Instant::now()
-            && let Err(error) = self.ask_for_ends(consumer)
-        {
-            tracing::debug!(%error, "where the logs of the source topics end is not known; asking again");
-            self.ends_at = Instant::now() + AGAIN;
-        }
+        self.ask_for_ends(consumer);
         if let Err(error) = self.look_into_tails(sources) {
             tracing::debug!(%error, "whether records are left in the source topics is not known; looking again");
             self.tail = None;
-            self.ends_at = Instant::now() + AGAIN;
+            self.tails_at = Instant::now() + AGAIN;
         }
-    }
-
-    /// Asks where the logs end, for those replays that do not know it yet.
-    fn ask_for_ends(&mut self, consumer: &BaseConsumer<Context>) -> KafkaResult<()> {
-        let mut list = TopicPartitionList::new();
-        for one in self.waiting.iter().filter(|one| one.behind.is_none()) {
-            let origin = &one.seated.record.origin;
-            let Some(place) = self
-                .places
-                .get(&*origin.topic)
-                .and_then(|of| of.get(&origin.partition))
-            else {
-                continue;
-            };
-            let source = &place.source.topic;
-            if list.find_partition(source, origin.partition).is_none() {
-                list.add_partition_offset(source, origin.partition, Offset::End)?;
-            }
-        }
-        if list.count() == 0 {
-            return Ok(());
-        }
-        let ends = consumer.offsets_for_times(list, ASK)?;
-        for element in ends.elements() {
-            element.error()?;
-        }
-        for one in self.waiting.iter_mut().filter(|one| one.behind.is_none()) {
-            let origin = &one.seated.record.origin;
-            let place = self
-                .places
-                .get(&*origin.topic)
-                .and_then(|of| of.get(&origin.partition));
-            let end = place.and_then(|p| ends.find_partition(&p.source.topic, origin.partition));
-            if let Some(Offset::Offset(end)) = end.map(|end| end.offset()) {
-                one.behind = Some(end);
-            }
-        }
-        Ok(())
     }
 
     /// Where the reading of a source partition stands before such an end, looks whether a record is left there.
     fn look_into_tails(&mut self, sources: &Sources) -> KafkaResult<()> {
         let now = Instant::now();
-        if self.ends_at > now {
+        if self.tails_at > now {
             return Ok(());
         }
         for one in &self.waiting {
@@ -170,7 +128,7 @@ impl Side {
                 self.tail = Some(Tail::new(&self.client, &self.settings.group)?);
             }
             if let Some(tail) = &mut self.tail {
-                tail.ask(&source.topic, origin.partition, next..end)?;
+                tail.ask(&source.topic, origin.partition, next..end, now)?;
             }
         }
         self.hear_of_tails(now)
@@ -195,7 +153,13 @@ impl Side {
                 }
             }
         }
-        if tail.is_idle() {
+        let is_overdue = tail.is_overdue(now);
+        if is_overdue {
+            tracing::debug!(
+                "a source partition does not tell whether records are left; looking anew"
+            );
+        }
+        if tail.is_idle() || is_overdue {
             // Its token is as old as it is, and mostly there is nothing to look for.
             self.tail = None;
         }
@@ -218,6 +182,9 @@ impl Side {
             let (topic, partition) = (Arc::clone(&origin.topic), origin.partition);
             if let Some(place) = self.get_mut(&topic, partition) {
                 place.handed = seated.record.origin.offset + 1;
+                let (count, bytes) = &mut place.waiting;
+                *count = count.saturating_sub(1);
+                *bytes = bytes.saturating_sub(seated.record.size());
             }
             room.enter(seated.record.size());
             batch.push(seated);
@@ -261,7 +228,7 @@ impl Side {
 
 /// The first that is ready; one that is not keeps those behind it of the same partition.
 fn first(waiting: &VecDeque<Waiting>, is_ready: impl Fn(&Waiting) -> bool) -> Option<usize> {
-    let mut kept = Vec::new();
+    let mut kept = HashSet::new();
     waiting.iter().position(|one| {
         let seat = one.seated.seat;
         if kept.contains(&seat) {
@@ -269,7 +236,7 @@ fn first(waiting: &VecDeque<Waiting>, is_ready: impl Fn(&Waiting) -> bool) -> Op
         }
         let ready = is_ready(one);
         if !ready {
-            kept.push(seat);
+            kept.insert(seat);
         }
         ready
     })

@@ -78,7 +78,7 @@ impl Side {
         self.places = HashMap::new();
         self.ids.clear();
         self.waiting.clear();
-        (self.paused, self.go_at) = (false, None);
+        self.go_at = None;
         (self.reader, self.tail) = (None, None);
         seats
     }
@@ -91,6 +91,9 @@ impl Side {
                 let gone = seats.contains(&place.seat);
                 if gone {
                     list.add_partition(topic, *partition);
+                    if let Some(tail) = &mut self.tail {
+                        tail.forget(&place.source.topic, *partition);
+                    }
                 }
                 !gone
             });

@@ -54,6 +54,8 @@ pub(super) fn place() -> SidePlace {
         ordered: false,
         committed: None,
         asked: None,
+        waiting: (0, 0),
+        paused: false,
     }
 }
 
@@ -90,4 +92,52 @@ fn replays_without_commits_leave_room_for_live_records() {
     assert!(room.has_ample_space());
     side.get_mut("side", 0).expect("a place").committed = Some(10);
     assert_eq!(side.hand_over(&room, &read()).len(), 10);
+}
+
+#[test]
+fn a_partition_that_waits_takes_no_place_of_another() {
+    let settings = settings();
+    let mut side = Side::new(settings.side.clone().expect("a side"), &settings);
+    let second = SidePlace {
+        seat: Seat(2),
+        ..place()
+    };
+    side.places.insert(
+        "side".to_owned(),
+        BTreeMap::from([(0, place()), (1, second)]),
+    );
+    let of_second = |offset| {
+        let mut seated = waiting(offset);
+        (seated.seat, seated.record.origin.partition) = (Seat(2), 1);
+        Some(seated)
+    };
+    let paused = |side: &Side| -> Vec<bool> { side.all().map(|(_, _, p)| p.paused).collect() };
+    for n in 0..WAITING as i64 {
+        side.waits(Some(waiting(n)));
+    }
+    side.waits(of_second(0));
+    assert_eq!(paused(&side), [true, false], "only the full one");
+    let mut large = of_second(1).expect("a replay");
+    large.record.value = Some(vec![0; WAITING_BYTES].into());
+    side.waits(Some(large));
+    assert_eq!(paused(&side), [true, true], "also by bytes");
+
+    // The live records of the second are read, those of the first are not.
+    let mut sources = read();
+    let of = sources.get_mut("detections").expect("the source");
+    let mut second = of.remove(&0).expect("the place");
+    second.seat = Seat(3);
+    of.insert(1, second);
+    for one in &mut side.waiting {
+        one.behind = Some(0);
+    }
+    let room = Room::new(RoomLimits {
+        max_unsettled: 1000,
+        max_unsettled_bytes: 1 << 24,
+        max_uncommitted: 1000,
+    });
+    assert_eq!(side.hand_over(&room, &sources).len(), 2);
+    side.read().expect("nothing to read");
+    assert_eq!(paused(&side), [true, false], "there is room again");
+    assert_eq!(side.waiting.len(), WAITING);
 }
