@@ -24,6 +24,10 @@ enum Stop {
     Topic(TopicError),
     Write(WriteError),
     Io(io::Error),
+    /// Another command may be at work by now.
+    TurnLost {
+        produced: usize,
+    },
 }
 
 impl From<ReadError> for Stop {
@@ -42,6 +46,14 @@ impl Stop {
     fn told(self, console: &mut Console<'_>) -> io::Result<Exit> {
         let (text, trouble) = match self {
             Self::Io(error) => return Err(error),
+            Self::TurnLost { produced } => {
+                writeln!(
+                    console.err,
+                    "error: the group of this stream's `setbridge dlq replay` has put this command out, so another one may be \
+                     at work: it stopped after {produced} replays\n    mend: run it again; what it has replayed is left out"
+                )?;
+                return Ok(Exit::Unavailable);
+            }
             Self::Read(error) => return kafka::refuse(&error, console),
             Self::Topic(error) => {
                 let trouble = match &error {
@@ -94,7 +106,9 @@ fn run(at: &At<'_>, args: &ReplayArgs, console: &mut Console<'_>) -> Result<Exit
     let turn = match args.dry_run {
         true => None,
         false => match turn(at)? {
-            Taken::Ours(turn) => turn,
+            Taken::Ours(turn) => Some(turn),
+            // Also if one is made right now: nothing is replayed without the turn.
+            Taken::NoTopic => return Ok(at.nothing(console)?),
             Taken::Another => {
                 writeln!(
                     console.err,
@@ -117,13 +131,14 @@ fn run(at: &At<'_>, args: &ReplayArgs, console: &mut Console<'_>) -> Result<Exit
     }
     list::said(&scan, console)?;
     let mut work = Work::new(at, args)?;
-    let produced = match chosen.is_empty() {
-        true => Ok(()),
-        false => work.produce(&chosen, &mut scan),
+    let produced = match &turn {
+        Some(turn) if !chosen.is_empty() => work.produce(&chosen, &mut scan, turn),
+        _ => Ok(()),
     };
     // Also when it stopped in the middle: what was produced is remembered.
     let prefix = scan.prefix();
-    let remembered = match turn.filter(|_| !prefix.is_empty()) {
+    let is_lost = matches!(produced, Err(Stop::TurnLost { .. }));
+    let remembered = match turn.filter(|_| !prefix.is_empty() && !is_lost) {
         None => Ok(()),
         Some(turn) => turn.remember(&prefix),
     };
@@ -148,9 +163,10 @@ fn run(at: &At<'_>, args: &ReplayArgs, console: &mut Console<'_>) -> Result<Exit
 
 /// Whose turn it is.
 enum Taken {
-    /// [`None`]: there is no dead-letter topic.
-    Ours(Option<Turn>),
+    Ours(Turn),
     Another,
+    /// There is no dead-letter topic.
+    NoTopic,
 }
 
 /// One command of a stream produces at a time: what one has not produced yet, the other would replay as well. So the turn
@@ -161,9 +177,9 @@ fn turn(at: &At<'_>) -> Result<Taken, ReadError> {
             continue;
         }
         let turn = Turn::take(&assembly::client(at.config), &at.group(), &topic)?;
-        return Ok(turn.map_or(Taken::Another, |turn| Taken::Ours(Some(turn))));
+        return Ok(turn.map_or(Taken::Another, Taken::Ours));
     }
-    Ok(Taken::Ours(None))
+    Ok(Taken::NoTopic)
 }
 
 fn dry_run(

@@ -1,5 +1,7 @@
-//! One command at a time: of all members of a consumer group one has partition 0 of a topic, and with it the turn.
+//! One command at a time: of all members of a consumer group one has partition 0 of a topic, and with it the turn, when no
+//! other member stays. The group is what never moves; the topic may be another one for a command that starts later.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,11 +22,18 @@ use crate::kafka::token;
 const SESSION_MS: &str = "6000";
 /// So long the group is waited for: more than a session, and more than the 3 s that brokers wait for further members.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// So long those that did not get the turn have to leave: more than a session.
+const LEAVE: Duration = Duration::from_secs(10);
+/// Who did not look for so long may have been asleep: half a session.
+const ASLEEP: Duration = Duration::from_secs(3);
+/// After it woke, its client finds out within so long that its session is over: it looks each second.
+const WAKE: Duration = Duration::from_millis(2500);
 
 /// The turn; it ends with this value.
 pub struct Turn {
     consumer: BaseConsumer<Seats>,
     group: String,
+    looked_at: Cell<Instant>,
 }
 
 impl std::fmt::Debug for Turn {
@@ -70,8 +79,12 @@ impl Turn {
             }
             let seats = consumer.context();
             if seats.has_first.load(Ordering::Acquire) {
-                let group = group.to_owned();
-                return Ok(Some(Self { consumer, group }));
+                let turn = Self {
+                    consumer,
+                    group: group.to_owned(),
+                    looked_at: Cell::new(Instant::now()),
+                };
+                return Ok(turn.is_alone()?.then_some(turn));
             }
             if seats.is_told.load(Ordering::Acquire) {
                 return Ok(None);
@@ -83,6 +96,44 @@ impl Turn {
             Ok(_) => Err(wrong(KafkaError::Global(Code::OperationTimedOut))),
             Err(error) => Err(wrong(error)),
         }
+    }
+
+    /// Waits until nobody else is in the group; says whether that came about. Another one may have a turn of another topic.
+    fn is_alone(&self) -> Result<bool, ReadError> {
+        let until = Instant::now() + LEAVE;
+        loop {
+            let list = self
+                .consumer
+                .fetch_group_list(Some(&self.group), PATIENCE)
+                .map_err(|source| {
+                    let doing = format!("the members of group {} are not known", self.group);
+                    failed(&doing, None, source)
+                })?;
+            let members: usize = list.groups().iter().map(|of| of.members().len()).sum();
+            if members <= 1 {
+                return Ok(self.is_ours());
+            }
+            if !self.is_ours() || Instant::now() >= until {
+                return Ok(false);
+            }
+            std::thread::park_timeout(Duration::from_millis(200));
+        }
+    }
+
+    /// Whether the turn has been ours all the time, as far as the group told us. Asked before whatever only its owner may
+    /// do. Blocks for a moment if it was not asked for a while: our session may have ended while we slept.
+    ///
+    /// Nobody polls meanwhile: so nothing is given away to a command that comes by, and what was lost stays lost.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        if self.looked_at.get().elapsed() >= ASLEEP {
+            let until = Instant::now() + WAKE;
+            while Instant::now() < until && !self.consumer.assignment_lost() {
+                std::thread::park_timeout(Duration::from_millis(50));
+            }
+        }
+        self.looked_at.set(Instant::now());
+        !self.consumer.assignment_lost()
     }
 
     /// Commits these offsets: what is remembered from one turn to the next. Blocks.

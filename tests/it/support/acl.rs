@@ -1,6 +1,6 @@
 //! ACLs on the test broker. librdkafka can set them, but its Rust binding offers no safe call for it, so the requests
 //! are written here byte by byte: CreateAcls and DeleteAcls version 1 (Kafka protocol guide, API keys 30 and 31), sent to the plain listener,
-//! where everybody is a super user.
+//! where everybody is a super user. LeaveGroup version 1 (key 13) is the same way put here: a member is put out of its group.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,6 +10,7 @@ use super::wire::{ANSWER, Wire};
 
 const CREATE_ACLS: i16 = 30;
 const DELETE_ACLS: i16 = 31;
+const LEAVE_GROUP: i16 = 13;
 const VERSION: i16 = 1;
 const LITERAL: u8 = 3;
 const DENY: u8 = 2;
@@ -72,6 +73,16 @@ pub(crate) async fn withdraw(
     assert_eq!(answer[12..14], [0, 0], "DeleteAcls");
 }
 
+/// Puts a member out of its group (of the classic protocol), as if it had left by itself.
+pub(crate) async fn put_out(wire: &Wire, group: &str, member: &str) {
+    let mut body = header(LEAVE_GROUP);
+    string(&mut body, group);
+    string(&mut body, member);
+    let answer = ask(wire, body).await;
+    // Behind correlation id and throttle time: the error.
+    assert_eq!(answer[8..10], [0, 0], "LeaveGroup");
+}
+
 async fn create(wire: &Wire, entries: &[(&str, Operation, u8)], resource: Resource<'_>) {
     let mut body = header(CREATE_ACLS);
     body.extend(i32::try_from(entries.len()).expect("a few").to_be_bytes());
@@ -98,7 +109,7 @@ async fn ask(wire: &Wire, body: Vec<u8>) -> Vec<u8> {
     framed.extend(body);
     timeout(ANSWER, exchange(wire.bootstrap(), &framed))
         .await
-        .expect("an answer about ACLs")
+        .expect("an answer")
         .expect("the plain listener answers")
 }
 

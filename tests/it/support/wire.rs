@@ -336,6 +336,20 @@ impl Wire {
         }
     }
 
+    /// The ids of a group's members (of the classic protocol).
+    pub(crate) async fn members(&self, group: &str) -> Vec<String> {
+        let name = group.to_owned();
+        let found = self.ask(move |consumer| {
+            let list = consumer.fetch_group_list(Some(&name), ANSWER)?;
+            let of = list.groups().iter().filter(|found| found.name() == name);
+            let members = of.flat_map(|found| found.members());
+            Ok(members.map(|member| member.id().to_owned()).collect())
+        });
+        found
+            .await
+            .unwrap_or_else(|e| panic!("members of {group}: {e}"))
+    }
+
     /// The first error that a client of this listener is told, for tests of a refused TLS or SASL handshake.
     ///
     /// # Panics

@@ -17,7 +17,7 @@ use crate::config::ReplayTopics;
 use crate::kafka::client::{KafkaClient, Trouble};
 use crate::kafka::dead_letter::Replay;
 use crate::kafka::producer::{AckedProducer, Outgoing, WriteError};
-use crate::kafka::reader::ReadError;
+use crate::kafka::reader::{ReadError, Turn};
 use crate::kafka::topics;
 use crate::pipeline::now_ms;
 use crate::record::{Origin, Record};
@@ -26,6 +26,8 @@ use crate::record::{Origin, Record};
 const AT_ONCE: (usize, usize) = (500, 16 << 20);
 /// A record whose write failed for the moment is written again for so long.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Whether the turn is still ours is looked at before each batch, and again after so long.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The replay of what was chosen.
 pub(super) struct Work<'a> {
@@ -59,7 +61,12 @@ impl<'a> Work<'a> {
         })
     }
 
-    pub(super) fn produce(&mut self, chosen: &[Found], scan: &mut Scan) -> Result<(), Stop> {
+    pub(super) fn produce(
+        &mut self,
+        chosen: &[Found],
+        scan: &mut Scan,
+        turn: &Turn,
+    ) -> Result<(), Stop> {
         let sources: BTreeSet<&str> = chosen.iter().map(|f| &*f.letter.origin.topic).collect();
         for source in sources {
             self.prepare(source)?;
@@ -75,7 +82,17 @@ impl<'a> Work<'a> {
         while !rest.is_empty() {
             let (now, later) = rest.split_at(at_once(rest));
             let mut records = self.fetch(now)?;
+            let mut looked_at = None;
             for found in now {
+                if looked_at.is_none_or(|at: Instant| at.elapsed() >= LOOK) {
+                    if !turn.is_ours() {
+                        bar.finish_and_clear();
+                        let replays = self.lines.iter().filter(|line| line.replay.is_some());
+                        let produced = replays.count();
+                        return Err(Stop::TurnLost { produced });
+                    }
+                    looked_at = Some(Instant::now());
+                }
                 let line = self.one(found, records.remove(&Place::of(&found.place)))?;
                 if line.replay.is_some() {
                     scan.done(&found.place);

@@ -12,6 +12,7 @@ use setbridge::kafka::reader::Turn;
 
 use super::{in_side_topic, many_letters, plain_stream};
 use crate::cli::commands::{command, start};
+use crate::support::acl;
 use crate::support::bridge::SOON;
 use crate::support::one_stream::OneStream;
 
@@ -134,4 +135,98 @@ async fn of_three_commands_at_once_none_doubles_a_letter() {
     assert_eq!(replayed.len(), COUNT);
     let places = replayed.iter().collect::<BTreeSet<_>>();
     assert_eq!(places.len(), COUNT, "none twice");
+}
+
+/// Takes the turn as a command would.
+async fn take(one: &OneStream, topic: &str) -> Option<Turn> {
+    let (group, topic) = (format!("{}.dlq", one.group()), topic.to_owned());
+    let kafka = KafkaClient::new(one.wire.bootstrap(), "test", []);
+    let taken = tokio::task::spawn_blocking(move || Turn::take(&kafka, &group, &topic));
+    taken.await.expect("no panic").expect("Kafka answers")
+}
+
+/// A command that slept too long, or that the group put out: whoever comes next has the turn, so this one must know.
+#[tokio::test]
+async fn who_lost_the_turn_knows() {
+    let Some(one) = plain_stream().await else {
+        return;
+    };
+    let letters = many_letters(&one, 1).await;
+    let turn = take(&one, &letters).await.expect("nobody else has it");
+    assert!(turn.is_ours());
+    let group = format!("{}.dlq", one.group());
+    let members = one.wire.members(&group).await;
+    acl::put_out(&one.wire, &group, &members[0]).await;
+    let until = Instant::now() + SOON;
+    while turn.is_ours() {
+        assert!(Instant::now() < until, "it still believes so");
+        sleep(Duration::from_millis(100)).await;
+    }
+    let ended = tokio::task::spawn_blocking(move || {
+        let was = turn.is_ours();
+        drop(turn);
+        was
+    });
+    assert!(!ended.await.expect("no panic"), "what is lost stays lost");
+}
+
+/// Two commands whose topics differ: one started before the other's dead-letter topic was there.
+#[tokio::test]
+async fn there_is_one_turn_whatever_the_topic() {
+    let Some(one) = plain_stream().await else {
+        return;
+    };
+    many_letters(&one, 3).await;
+    let other = format!("{}.another", one.topic);
+    one.wire.create_topic(&other, 1, &[]).await;
+    let turn = take(&one, &other).await.expect("nobody else has it");
+    let args = ["dlq", "replay", "--wait", "0", "--json"];
+    let second = command(&one.configuration, &args).await;
+    assert_eq!(
+        (second.code, second.out.as_str()),
+        (69, ""),
+        "{}",
+        second.err
+    );
+    assert!(second.err.contains("is at work"), "{}", second.err);
+    assert_eq!(in_side_topic(&one).await.len(), 0);
+    assert!(turn.is_ours(), "the other one took nothing from it");
+    let ended = tokio::task::spawn_blocking(move || drop(turn));
+    ended.await.expect("no panic");
+    let report = command(&one.configuration, &args).await.json();
+    assert_eq!(report["replayed"], json!(3));
+}
+
+/// It stops in the middle, and says why; what is left is for the next one.
+#[tokio::test]
+async fn a_command_that_lost_its_turn_stops() {
+    const COUNT: usize = 6000;
+    let Some(one) = plain_stream().await else {
+        return;
+    };
+    many_letters(&one, COUNT as i64).await;
+    let args = ["dlq", "replay", "--wait", "0", "--json"];
+    let first = command(&one.configuration, &args);
+    let put_out = async {
+        begun(&one).await;
+        let group = format!("{}.dlq", one.group());
+        let members = one.wire.members(&group).await;
+        acl::put_out(&one.wire, &group, &members[0]).await;
+    };
+    let (first, ()) = tokio::join!(first, put_out);
+    assert_eq!((first.code, first.out.as_str()), (69, ""), "{}", first.err);
+    assert!(
+        first.err.contains("has put this command out"),
+        "{}",
+        first.err
+    );
+    let produced = in_side_topic(&one).await.len();
+    assert!((1..COUNT).contains(&produced), "in the middle");
+    assert!(
+        first.err.contains(&format!("after {produced} replays")),
+        "{}",
+        first.err
+    );
+    let report = command(&one.configuration, &args).await.json();
+    assert_eq!(report["replayed"], json!(COUNT - produced));
 }
