@@ -75,6 +75,8 @@ impl Stream {
         let Some(topic) = topic.filter(|_| self.parts.mode == Mode::Live) else {
             return Ok(());
         };
+        // A skip until now was about the way to this outcome. Whoever wants it to stay untold skips it once more.
+        self.skips.forget(id);
         let value = self.announcement(source, claims, outcome).to_string();
         let key = claims.map(|claims| claims.jti.as_str().as_bytes());
         let write = || {

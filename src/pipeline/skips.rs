@@ -50,7 +50,7 @@ impl Skips {
         self.rung.notify_waiters();
     }
 
-    /// This one has its outcome, or was let go.
+    /// This one has its outcome, or was let go: what was asked is done with.
     pub(super) fn forget(&self, id: u64) {
         let mut numbers = self.numbers();
         numbers.remove(&id);

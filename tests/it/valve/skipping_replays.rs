@@ -111,3 +111,53 @@ async fn a_replay_whose_outcome_cannot_be_told_is_skipped() {
     assert!(one.dead_letters().await.is_empty());
     bridge.drain().await;
 }
+
+/// Skipped while it waited for the state, and its outcome cannot be told for a while: that skip is not about the telling.
+#[tokio::test]
+async fn what_was_skipped_is_told_when_it_can_be() {
+    let Some((apache, node)) = secure_apache() else {
+        return;
+    };
+    let broker = Broker::Apache(apache);
+    let mut server = RedisServer::start(&[]);
+    let mut one = OneStream::on(&broker, 1).await;
+    let secure = Configuration::new(&node.secure("SCRAM-SHA-256"));
+    one.configuration = secure.stream("okta", &one.topic, &one.org);
+    let mut one = unguarded(one).redis(&server);
+    let operator = Operator::of(&mut one.configuration);
+    let replays = Replays::on(&broker, &one, 1).await;
+    let mut bridge = one.start().await;
+    one.produce([record(&numbered(&user(1), 1))]).await;
+    one.all_committed(1).await;
+    replays
+        .write([replays.made(&numbered(&user(0), 0), 0)])
+        .await;
+    replays.all_committed(1).await;
+    let late = Reply::Judge.after(Duration::from_secs(3));
+    one.org.answer_when(Some(1), |_| true, late);
+    one.produce([record(&numbered(&user(1), 2))]).await;
+    arrived(&one.org, 3).await;
+    replays
+        .write([replays.made(&numbered(&user(1), 3), 0)])
+        .await;
+    let waits = |status: &Value| status["streams"][0]["waiting_in_lanes"] == json!(1);
+    bridge.status_is("the replay waits", waits).await;
+    server.kill();
+    blocks(&bridge, &format!("{}:0:0", one.topic)).await;
+    let outcomes = Resource::Topic(&replays.outcomes);
+    acl::close(apache.wire(), outcomes).await;
+    let skip = operator.does("skip", &bridge, &["--json"]);
+    let allow_again = async {
+        bridge
+            .metric("setbridge_dead_letter_errors_total", &STREAM, |n| n >= 2.0)
+            .await;
+        acl::allow(apache.wire(), USER, Operation::Write, outcomes).await;
+    };
+    let (said, ()) = tokio::join!(skip, allow_again);
+    let answer = said.answers().pop().expect("one bridge");
+    assert_eq!(answer["reason"], "skipped", "{said:?}");
+    let told = replays.last(2, &["outcome", "reason"]).await;
+    let wanted = json!({"outcome": "dead_lettered", "reason": "skipped"});
+    assert_eq!(told, wanted);
+    bridge.drain().await;
+}
