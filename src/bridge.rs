@@ -6,6 +6,7 @@ pub(crate) mod assembly;
 mod awaited;
 pub mod files;
 mod reload;
+mod remote_keys;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::{Desk, DeskEnd};
 use crate::shutdown::{Asked, Shutdown, Signals};
 use crate::signing::KeyError;
+use crate::signing::vault::VaultSetUpError;
 use crate::state::{StateError, StateStore};
 use crate::transmitter::{self, TlsError};
 use reload::Reload;
@@ -43,6 +45,9 @@ pub enum StartError {
     /// `signing.multi_buffer: required`, and it is not to be had.
     #[error("signing.multi_buffer is required, but: {0}")]
     MultiBuffer(String),
+    /// The client of Vault; not that it is down.
+    #[error("the key in Vault cannot be used")]
+    Vault(#[source] VaultSetUpError),
     /// The state.
     #[error("the state cannot be opened")]
     State(#[source] StateError),
@@ -115,6 +120,10 @@ impl Bridge {
         let metrics = Metrics::new().map_err(|error| StartError::System(error.to_string()))?;
         metrics.set_config_hash(config.hash.as_metric());
         let common = assembly::common(config, metrics.clone())?;
+        let mut remote = assembly::remote_keys(config, common.vault.clone());
+        if let Some(remote) = &mut remote {
+            remote.first(&common.keys, &metrics).await;
+        }
         let (mut streams, mut running, mut views) = (Vec::new(), Vec::new(), Vec::new());
         let mut built = Vec::new();
         for stream in &config.streams {
@@ -164,6 +173,7 @@ impl Bridge {
             reload: Reload {
                 watch: reload::watch(config, &common.keys),
                 awaited: assembly::awaited(config)?,
+                remote,
                 keys: common.keys,
                 identity,
                 token,

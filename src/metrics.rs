@@ -7,9 +7,11 @@ mod stream;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use crate::signing::vault::{Call, CallKind, Seen};
 
 pub use stream::{LabelValues, Labelled, StreamMetrics};
 
@@ -24,6 +26,10 @@ const WAY_BUCKETS: &[f64] = &[
     300.0, 1800.0, 7200.0, 86400.0,
 ];
 
+/// Buckets for SETs in one call to Vault.
+const BATCH_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+
+const VAULT_BATCH: &str = "SETs in one request for signatures to Vault.";
 const KEY_AWAITED: &str = "1 while a key whose time has come does not sign, since it was not seen in the JWKS at its public address.";
 const KEY_OVERDUE: &str =
     "1 while the key that signs has passed its not_after, and there is no other.";
@@ -95,6 +101,10 @@ pub struct Metrics {
     pub multi_buffer_signed: IntCounter,
     /// Its batches with a wrong signature, none of which left.
     pub multi_buffer_mismatches: IntCounter,
+    vault_calls: IntCounterVec,
+    vault_call_seconds: HistogramVec,
+    vault_batch: Histogram,
+    vault_wrong_signatures: IntCounter,
     key_info: IntGaugeVec,
     /// A key whose time has come was not seen in the public JWKS yet.
     pub key_awaited: IntGauge,
@@ -253,6 +263,10 @@ impl Metrics {
             multi_buffer_on: i.add("gauge", ("setbridge_sign_multi_buffer_on", MULTI_BUFFER_ON, &[]), IntGauge::new("setbridge_sign_multi_buffer_on", MULTI_BUFFER_ON))?,
             multi_buffer_signed: i.plain_counter("setbridge_sign_multi_buffer_signatures_total", "Signatures that were made eight at once, or as many as were waiting.")?,
             multi_buffer_mismatches: i.plain_counter("setbridge_sign_multi_buffer_mismatches_total", "Batches of the multi-buffer library with a wrong signature, found before it left and made again by aws-lc-rs, and keys that failed their trial. Any is a sign of faulty hardware.")?,
+            vault_calls: i.counter("setbridge_vault_calls_total", "Requests to Vault, by what was asked and how it ended.", &["call", "outcome"])?,
+            vault_call_seconds: i.add("histogram", ("setbridge_vault_call_seconds", "Time of one request to Vault.", &["call"]), HistogramVec::new(HistogramOpts::new("setbridge_vault_call_seconds", "Time of one request to Vault.").buckets(CALL_BUCKETS.to_vec()), &["call"]))?,
+            vault_batch: i.add("histogram", ("setbridge_vault_batch_sets", VAULT_BATCH, &[]), Histogram::with_opts(HistogramOpts::new("setbridge_vault_batch_sets", VAULT_BATCH).buckets(BATCH_BUCKETS.to_vec())))?,
+            vault_wrong_signatures: i.plain_counter("setbridge_vault_wrong_signatures_total", "Signatures of Vault that the public key did not confirm; none of them left.")?,
             key_info: i.gauge("setbridge_key_info", "Keys of the ring; 1 by kid and state.", &["kid", "state"])?,
             key_awaited: i.add("gauge", ("setbridge_key_awaited", KEY_AWAITED, &[]), IntGauge::new("setbridge_key_awaited", KEY_AWAITED))?,
             key_overdue: i.add("gauge", ("setbridge_key_overdue", KEY_OVERDUE, &[]), IntGauge::new("setbridge_key_overdue", KEY_OVERDUE))?,
@@ -285,6 +299,34 @@ impl Metrics {
         self.config_hash
             .with_label_values::<&str>(&[])
             .set(i64::try_from(hash).unwrap_or(0));
+    }
+
+    /// Starts the series of Vault at 0, for who uses it.
+    pub fn start_vault(&self) {
+        for call in CallKind::ALL.map(CallKind::as_str) {
+            for outcome in Call::OUTCOMES {
+                self.vault_calls.with_label_values(&[call, outcome]);
+            }
+            self.vault_call_seconds.with_label_values(&[call]);
+        }
+    }
+
+    /// Counts what was seen of Vault.
+    pub fn vault(&self, seen: Seen) {
+        let call = match seen {
+            Seen::WrongSignature => return self.vault_wrong_signatures.inc(),
+            Seen::Call(call) => call,
+        };
+        let kind = call.kind.as_str();
+        self.vault_calls
+            .with_label_values(&[kind, call.outcome])
+            .inc();
+        self.vault_call_seconds
+            .with_label_values(&[kind])
+            .observe(call.took.as_secs_f64());
+        if call.kind == CallKind::Sign {
+            self.vault_batch.observe(call.batch as f64);
+        }
     }
 
     /// Replaces the list of keys: `(kid, state)`.

@@ -78,7 +78,8 @@ pub(super) async fn livez(State(view): State<Arc<AdminView>>) -> Response {
     }
 }
 
-/// The listeners are up, or nobody could ask; configuration and keys were loaded before them.
+/// The listeners are up, or nobody could ask; configuration and keys were loaded before them, but for keys that somebody
+/// else has to tell.
 pub(super) async fn readyz(State(view): State<Arc<AdminView>>) -> Response {
     if view
         .streams
@@ -90,6 +91,10 @@ pub(super) async fn readyz(State(view): State<Arc<AdminView>>) -> Response {
             "a stream ended by a fatal error\n",
         )
             .into_response();
+    }
+    if !view.keys.is_known() {
+        let why = "whoever has the signing keys has not told the public ones yet\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
     }
     "ok\n".into_response()
 }

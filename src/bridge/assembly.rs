@@ -14,7 +14,9 @@ use axum::Router;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::admin::StreamView;
-use crate::config::{Config, GroupProtocol, Mode, StartAt, StreamConfig, TopicSelection};
+use crate::config::{
+    Config, GroupProtocol, KeysConfig, Mode, StartAt, StreamConfig, TopicSelection,
+};
 use crate::delivery::Receiver;
 use crate::delivery::pacer::Pacers;
 use crate::delivery::pacing::PacingSettings;
@@ -26,12 +28,13 @@ use crate::kafka::{ConsumerSettings, Lines, Poller, SideNames, SideSettings};
 use crate::metrics::Metrics;
 use crate::pipeline::{DeskInputs, Source, Stream, StreamParts, StreamStatus, Valve, label_values};
 use crate::shutdown::Shutdown;
-use crate::signing::{KeyRing, Signer};
+use crate::signing::{KeyRing, Signer, Vault};
 use crate::state::{StateStore, system_clock};
 use crate::transmitter::{self, Identity, Outside, Publication};
 
 use super::StartError;
 use super::awaited::Awaited;
+use super::remote_keys::RemoteKeys;
 use dead_letter_topics::DeadLetterTopics;
 use rules::{limits, mapping_guard, passage_of, room_limits};
 pub(crate) use state::{state_name, state_settings};
@@ -39,6 +42,8 @@ pub(crate) use state::{state_name, state_settings};
 /// What all streams share.
 pub(super) struct Common {
     pub(super) keys: Arc<KeyRing>,
+    /// Who has the keys, if it is not this process.
+    pub(super) vault: Option<Arc<Vault>>,
     pub(super) signer: Arc<Signer>,
     pub(super) state: StateStore,
     metrics: Metrics,
@@ -57,13 +62,15 @@ pub(super) struct Built {
 
 pub(super) fn common(config: &Config, metrics: Metrics) -> Result<Common, StartError> {
     let keys = Arc::new(signing::ring(config).map_err(StartError::Keys)?);
-    let signer = signing::signer(config, &keys)?;
+    let vault = signing::vault(&config.signing, &metrics).map_err(StartError::Vault)?;
+    let signer = signing::signer(config, &keys, vault.clone())?;
     let state = StateStore::open(&state_settings(&config.state), system_clock())
         .map_err(StartError::State)?;
     let client = client(config);
     let producer = Arc::new(AckedProducer::new(client.clone()));
     Ok(Common {
         keys,
+        vault,
         signer: Arc::new(signer),
         state,
         metrics,
@@ -90,6 +97,15 @@ pub(super) fn identity(config: &Config) -> Result<Option<Identity>, StartError> 
     tls.map(|tls| Identity::open(&tls.certificate_file, &tls.key_file))
         .transpose()
         .map_err(StartError::Tls)
+}
+
+/// Who asks for the keys again and again, where they are elsewhere.
+pub(super) fn remote_keys(config: &Config, vault: Option<Arc<Vault>>) -> Option<RemoteKeys> {
+    let KeysConfig::Vault(settings) = &config.signing.keys else {
+        return None;
+    };
+    let before_use = config.signing.publish_before_use;
+    vault.map(|vault| RemoteKeys::of(vault, settings.refresh, before_use))
 }
 
 /// The address at which a key must be seen before it signs, where that is asked for.

@@ -12,7 +12,7 @@ use crate::delivery::Receiver;
 use crate::delivery::receiver::ReceiverError;
 use crate::kafka::producer::AckedProducer;
 use crate::kafka::token;
-use crate::signing::{KeyError, MultiBuffer};
+use crate::signing::{KeyError, MultiBuffer, Vault};
 use crate::telemetry::chain;
 use crate::transmitter::Identity;
 
@@ -22,6 +22,7 @@ pub fn mistakes(config: &Config) -> Vec<Mistake> {
     let mut found = Vec::from_iter(kafka(config));
     found.extend(token(config));
     found.extend(signing(config));
+    found.extend(vault(config));
     found.extend(tls(config));
     found.extend(multi_buffer(config));
     found.extend(state(config));
@@ -83,6 +84,7 @@ fn signing(config: &Config) -> Vec<Mistake> {
     };
     let at = |error: &KeyError| match &config.signing.keys {
         KeysConfig::Ring(_) => "/signing/ring".to_owned(),
+        KeysConfig::Vault(_) => "/signing/vault".to_owned(),
         KeysConfig::Files(keys) => {
             let mut files = keys.iter().map(|key| Some(key.file.as_path()));
             files
@@ -101,6 +103,20 @@ fn signing(config: &Config) -> Vec<Mistake> {
         config.mistake(&at(error), message, mend)
     };
     errors.iter().map(mistake).collect()
+}
+
+/// The CA file for Vault. Vault itself is not asked, and its token may come later.
+fn vault(config: &Config) -> Option<Mistake> {
+    let KeysConfig::Vault(vault) = &config.signing.keys else {
+        return None;
+    };
+    let error = Vault::new(vault.settings.clone(), Box::new(|_| {})).err()?;
+    let at = match vault.settings.ca_file {
+        Some(_) => "/signing/vault/ca_file",
+        None => "/signing/vault",
+    };
+    let mend = "give the certificates of Vault's authorities as PEM, which this user may read";
+    Some(config.mistake(at, chain(&error), mend))
 }
 
 /// Certificate and key of the public listener.

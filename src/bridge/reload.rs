@@ -5,6 +5,7 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::awaited::Awaited;
+use super::remote_keys::RemoteKeys;
 use super::watch::Watch;
 use crate::admin::{self, Token};
 use crate::clock;
@@ -24,6 +25,8 @@ pub(super) struct Reload {
     pub(super) streams: Vec<Arc<Stream>>,
     pub(super) metrics: Metrics,
     pub(super) watch: Arc<Mutex<Watch>>,
+    /// Who tells the keys, when they are not read from files.
+    pub(super) remote: Option<RemoteKeys>,
     /// Where a key must be seen before it signs.
     pub(super) awaited: Option<Awaited>,
     /// The keys as the metrics show them: kid and state.
@@ -41,6 +44,10 @@ impl Reload {
     /// SIGHUP: keys, certificates, CA files and credentials.
     pub(super) async fn all(&mut self) {
         self.keys_and_certificate().await;
+        if let Some(remote) = &mut self.remote {
+            remote.want();
+            self.look().await;
+        }
         if let Err(error) = self.token.reload() {
             tracing::error!(
                 error = crate::telemetry::chain(&error),
@@ -62,6 +69,14 @@ impl Reload {
             self.keys_and_certificate().await;
             self.streams.iter().for_each(|stream| stream.reloaded());
         }
+        let told = self
+            .remote
+            .as_mut()
+            .and_then(|remote| remote.look(&self.keys, &self.metrics));
+        if let Some(told) = told {
+            tracing::info!(active = ?told.active, added = told.added.len(), removed = told.removed.len(), "Vault tells of other keys");
+            self.streams.iter().for_each(|stream| stream.reloaded());
+        }
         let now = Timestamp::from_secs(clock::epoch_seconds());
         let seen = self
             .awaited
@@ -80,7 +95,11 @@ impl Reload {
     /// A broken new key keeps the old ones; so does a certificate.
     async fn keys_and_certificate(&mut self) {
         let (keys, identity) = (Arc::clone(&self.keys), self.identity.clone());
-        let read = move || (keys.reload(), identity.map(|identity| identity.reload()));
+        let are_told = self.remote.is_some();
+        let read = move || {
+            let keys = (!are_told).then(|| keys.reload());
+            (keys, identity.map(|identity| identity.reload()))
+        };
         let (keys, identity) = match tokio::task::spawn_blocking(read).await {
             Ok(read) => read,
             Err(error) => {
@@ -89,11 +108,12 @@ impl Reload {
             }
         };
         match keys {
-            Ok(reloaded) => {
+            None => {}
+            Some(Ok(reloaded)) => {
                 tracing::info!(active = ?reloaded.active, changed = reloaded.changed, "keys reloaded");
                 self.show_keys();
             }
-            Err(errors) => {
+            Some(Err(errors)) => {
                 self.metrics.key_reload_errors.inc();
                 for error in &errors {
                     tracing::error!(

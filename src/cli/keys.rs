@@ -15,10 +15,11 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Subcommand};
 use thiserror::Error;
 
-use super::{Console, Exit, LogArgs};
+use super::{ConfigArgs, Console, Exit, LogArgs};
+use crate::bridge::assembly::signing::{ShownFault, shown_ring};
 use crate::signing::key::{KeyBits, generate_pem_for};
 use crate::signing::manifest::RingFault;
-use crate::signing::{Algorithm, KeyError, KeyRing, KeySource, SignError};
+use crate::signing::{Algorithm, KeyError, KeyRing, KeySource, SignError, VaultFault};
 use crate::transmitter::{JWKS_PATH, MetadataError, SsfMetadata};
 use whole::write_whole;
 
@@ -27,7 +28,7 @@ use whole::write_whole;
 pub enum KeysCommand {
     /// Make a key, print its kid
     Generate(GenerateArgs),
-    /// Print the JWKS of key files: public members only
+    /// Print the JWKS of key files, or of a configuration: public members only
     Jwks(JwksArgs),
     /// Write jwks.json and the SSF metadata for static hosting, for example in a bucket
     Export(ExportArgs),
@@ -71,9 +72,12 @@ pub struct GenerateArgs {
 /// Arguments of `keys jwks`.
 #[derive(Debug, Args)]
 pub struct JwksArgs {
-    /// Key files, PEM or JWK
-    #[arg(required = true, value_name = "FILE")]
+    /// Key files, PEM or JWK; without any the keys of the configuration, also those in Vault
+    #[arg(value_name = "KEYFILE")]
     pub files: Vec<PathBuf>,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Arguments of `keys export`.
@@ -136,9 +140,25 @@ pub enum KeysError {
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
+    /// Vault told no keys.
+    #[error("{0}")]
+    Vault(VaultFault),
+    /// The system gave nothing to ask with.
+    #[error("{0}")]
+    System(String),
     /// The crypto library made no key.
     #[error("cannot make a key: {0}")]
     Generate(#[from] SignError),
+}
+
+impl From<ShownFault> for KeysError {
+    fn from(fault: ShownFault) -> Self {
+        match fault {
+            ShownFault::Files(faults) => Self::Keys(faults),
+            ShownFault::Vault(fault) => Self::Vault(fault),
+            ShownFault::System(why) => Self::System(why),
+        }
+    }
 }
 
 impl KeysError {
@@ -162,7 +182,9 @@ impl KeysError {
             }
             Self::Metadata(_) | Self::NotHttps { .. } => Exit::Usage,
             Self::Ring(_) => Exit::Data,
-            Self::Generate(_) => Exit::Software,
+            Self::Vault(fault) if fault.is_set_up() => Exit::Config,
+            Self::Vault(_) => Exit::Unavailable,
+            Self::Generate(_) | Self::System(_) => Exit::Software,
             Self::Exists(_) | Self::Write { .. } => Exit::CannotCreate,
             Self::Output(_) => Exit::Io,
         }
@@ -178,6 +200,9 @@ impl KeysCommand {
         let out = &mut *console.out;
         let done = match &self {
             Self::Generate(args) => generate(args.kind, &args.out, args.force, out),
+            Self::Jwks(args) if args.files.is_empty() => {
+                return configured_jwks(args, log, console);
+            }
             Self::Jwks(args) => jwks(&sources(&args.files), out),
             Self::Export(args) => export(
                 &args.dir,
@@ -239,6 +264,19 @@ pub fn jwks(sources: &[KeySource], out: &mut dyn Write) -> Result<(), KeysError>
     let ring = KeyRing::load(sources).map_err(KeysError::Keys)?;
     out.write_all(&document(&*ring.jwks()))?;
     Ok(())
+}
+
+/// Prints the JWKS that a bridge with this configuration publishes now.
+fn configured_jwks(args: &JwksArgs, log: &LogArgs, console: &mut Console<'_>) -> io::Result<Exit> {
+    let config = match args.config.load(log, console)? {
+        Ok(config) => config,
+        Err(exit) => return Ok(exit),
+    };
+    let done = match shown_ring(&config.signing) {
+        Ok(ring) => Ok(console.out.write_all(&document(&*ring.jwks()))?),
+        Err(fault) => Err(fault.into()),
+    };
+    ended(done, console)
 }
 
 /// Writes the JWKS and the SSF metadata below `dir`, at the paths that a web server would answer:

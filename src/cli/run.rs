@@ -118,7 +118,10 @@ fn refuse(error: &StartError) -> Exit {
             }
             Exit::Config
         }
-        StartError::Stream { .. } | StartError::Tls(_) | StartError::MultiBuffer(_) => Exit::Config,
+        StartError::Stream { .. }
+        | StartError::Tls(_)
+        | StartError::MultiBuffer(_)
+        | StartError::Vault(_) => Exit::Config,
         StartError::State(_) | StartError::Listen { .. } => Exit::Io,
         StartError::System(_) => Exit::Software,
     }

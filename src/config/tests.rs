@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bad_streams;
+mod bad_vault;
 mod reference;
 
 use std::time::Duration;

@@ -7,7 +7,7 @@
 //! | reason | ended by |
 //! |---|---|
 //! | a set-up fault, `refusals` | a probe that is accepted |
-//! | `kafka_…`, `mapping_suspect`, `operator` | [`Gate::lift`], by whoever imposed it; no probes meanwhile |
+//! | `kafka_…`, `mapping_suspect`, `state_store`, `external_signer`, `operator` | [`Gate::lift`], by whoever imposed it; no probes meanwhile |
 //!
 //! | answer to a probe | what follows |
 //! |---|---|
@@ -53,6 +53,8 @@ pub enum HoldReason {
     Kafka(KafkaFault),
     /// The state store fails.
     StateStore,
+    /// Whoever has the keys refuses to sign, or has not told the public ones yet.
+    ExternalSigner,
     /// An operator said so.
     Operator,
 }
@@ -66,6 +68,7 @@ impl HoldReason {
             Self::Refusals,
             Self::MappingSuspect,
             Self::StateStore,
+            Self::ExternalSigner,
             Self::Operator,
         ];
         SetUpFault::ALL
@@ -88,6 +91,7 @@ impl HoldReason {
             Self::Kafka(KafkaFault::UnknownTopic) => "kafka_unknown_topic",
             Self::Kafka(KafkaFault::DeadLetterTopic) => "kafka_dead_letter_topic",
             Self::StateStore => "state_store",
+            Self::ExternalSigner => "external_signer",
             Self::Operator => "operator",
         }
     }

@@ -1,5 +1,6 @@
 //! Steps *sign*, *push* and *judge*: one SET, as often as it takes.
 
+mod signing;
 mod tries;
 
 use tokio::sync::oneshot;
@@ -11,7 +12,8 @@ use super::stream::{Stream, now_ms};
 use super::wire::Approach;
 use crate::config::Mode;
 use crate::delivery::{Answer, Verdict};
-use crate::signing::{SignError, SignedSet};
+use crate::signing::SignedSet;
+pub(super) use signing::SignerOutage;
 use tries::Tries;
 pub(super) use tries::skipped;
 
@@ -67,8 +69,10 @@ impl Stream {
         if self.is_expired(draft) {
             return Ok(Pushed::DeadLetter(EXPIRED));
         }
-        self.sign(draft, token, &mut way.signed).await?;
-        Ok(Pushed::Shadowed)
+        match self.sign(draft, token, &mut way.signed).await? {
+            Some(_) => Ok(Pushed::Shadowed),
+            None => Ok(Pushed::DeadLetter(EXPIRED)),
+        }
     }
 
     async fn push_again(
@@ -168,7 +172,9 @@ impl Stream {
                 if self.is_expired(draft) {
                     return Ok(None);
                 }
-                let body = self.surely_signed(draft, token, way).await?;
+                let Some(body) = self.surely_signed(draft, token, way).await? else {
+                    return Ok(None);
+                };
                 // Again, because both took their time: what begins to be sent after a hold was imposed is a probe.
                 if self.passage.lets(*pass)
                     && let Some(answer) = self.send(draft, body, *pass).await?
@@ -187,13 +193,13 @@ impl Stream {
         }
     }
 
-    /// The signed bytes, at a moment when the partition is surely ours.
+    /// The signed bytes, at a moment when the partition is surely ours. [`None`]: it has expired.
     async fn surely_signed(
         &self,
         draft: &Draft,
         token: &[u8],
         way: &mut Way,
-    ) -> Result<bytes::Bytes, Stop> {
+    ) -> Result<Option<bytes::Bytes>, Stop> {
         loop {
             let sure = self.parts.membership.sure();
             self.wait(draft, sure).await?;
@@ -230,51 +236,6 @@ impl Stream {
             .learn(&answer.rate, answer.advice, answer.is_throttled());
         self.count(&answer);
         Ok(Some(answer))
-    }
-
-    /// The signed bytes: those of the attempt before, unless their key is no longer published, or it was held since and
-    /// keys were reloaded. The latter is for all that waited and not for the probe only: each of the others would be
-    /// refused for the old key, and hold the stream again.
-    async fn sign(
-        &self,
-        draft: &Draft,
-        token: &[u8],
-        signed: &mut Option<Signed>,
-    ) -> Result<bytes::Bytes, LetGo> {
-        let keys = &self.parts.keys;
-        let generation = keys.generation();
-        if let Some(before) = signed
-            && keys.publishes(&before.set.kid)
-            && (before.generation == generation || !before.was_held)
-        {
-            return Ok(before.set.compact.clone());
-        }
-        let work = async {
-            let key = keys.active(self.parts.algorithm);
-            let key = key.ok_or(SignError::NoKey)?;
-            self.parts.signer.sign(key, token.to_vec()).await
-        };
-        match draft.source.lease.finish(work).await? {
-            Ok(set) => {
-                self.parts.metrics.signed.inc();
-                self.parts
-                    .metrics
-                    .sign_seconds
-                    .observe(set.signing.as_secs_f64());
-                let body = set.compact.clone();
-                *signed = Some(Signed {
-                    set,
-                    generation,
-                    was_held: false,
-                });
-                Ok(body)
-            }
-            Err(error) => {
-                // The signer is ours: without it nothing can ever leave, so the desk ends the process.
-                let _ = self.broken.set(format!("signing failed: {error}"));
-                Err(LetGo)
-            }
-        }
     }
 
     fn count(&self, answer: &Answer) {

@@ -28,6 +28,7 @@ use super::journey::{Draft, LetGo, Outcome};
 use super::operator::OperatorHold;
 use super::outage::Outage;
 use super::passage::Passage;
+use super::push::SignerOutage;
 use super::skips::{SKIPPED, Skips};
 use super::valve::Act;
 use super::wire::Wire;
@@ -95,6 +96,7 @@ pub struct Stream {
     /// Cancelled: what the state knows about the stream was read.
     pub(super) recalled: CancellationToken,
     pub(super) state_outage: Outage,
+    pub(super) signer: SignerOutage,
     pub(super) letter_outage: Outage,
     /// What becomes of replays cannot be told: no reason to hold what comes in.
     pub(super) replay_outage: Outage,
@@ -132,6 +134,7 @@ impl Stream {
             wire,
             broken: OnceLock::new(),
             recalled: CancellationToken::new(),
+            signer: SignerOutage::new(),
             state_outage: Outage::new(
                 Some(HoldReason::StateStore),
                 "the state store fails; the stream is held until it works",

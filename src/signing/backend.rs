@@ -17,6 +17,9 @@ pub(super) trait Backend: Send + Sync + 'static {
 
     /// Signs and answers every job; leaves `batch` empty.
     fn sign(&self, batch: &mut Vec<Job>, meter: &Meter);
+
+    /// The signer ends, and nobody waits for what is under way.
+    fn stop(&self) {}
 }
 
 /// aws-lc-rs, one signature after the other: the default, and the fallback of every other backend.

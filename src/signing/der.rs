@@ -10,6 +10,8 @@ const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
 /// `OBJECT IDENTIFIER`.
 const OID: u8 = 0x06;
+/// `BIT STRING`.
+const BITS: u8 = 0x03;
 /// `OCTET STRING`.
 const OCTETS: u8 = 0x04;
 
@@ -112,6 +114,19 @@ pub(super) fn pkcs8(der: &[u8]) -> Option<(Kind, &[u8])> {
     // The curve of an EC key; other kinds have no OID there.
     let kind = Kind::of(oid, algorithm.take(OID));
     Some((kind, key.take(OCTETS)?))
+}
+
+/// The kind and the octets of a `SubjectPublicKeyInfo` (RFC 5280 §4.1: algorithm, bits).
+pub(super) fn spki(der: &[u8]) -> Option<(Kind, &[u8])> {
+    let mut key = Der::new(der).sequence()?;
+    let mut algorithm = key.sequence()?;
+    let oid = algorithm.take(OID)?;
+    let kind = Kind::of(oid, algorithm.take(OID));
+    // No bit of the last octet is unused.
+    match key.take(BITS)? {
+        [0, octets @ ..] => Some((kind, octets)),
+        _ => None,
+    }
 }
 
 /// What a PKCS#8 file says it holds.

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{
-    EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
+    EcdsaKeyPair, Ed25519KeyPair, ParsedPublicKey, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,10 +18,11 @@ use serde::{Serialize, Serializer};
 
 use super::algorithm::Algorithm;
 use super::error::KeyError;
-use super::jwk::PublicJwk;
+use super::jwk::{Public, PublicJwk};
 use super::multi_buffer::Admitted;
 use super::pair::Pair;
 use super::provider::{self, Registered};
+use super::public::PublicKey;
 use super::signer::SignError;
 use super::source::Parsed;
 
@@ -83,11 +84,15 @@ pub struct SigningKey {
     multi_buffer: OnceLock<Option<Admitted>>,
 }
 
-/// The RSA key has tickets for `jsonwebtoken`; the other kinds sign here only.
+/// The RSA key has tickets for `jsonwebtoken`; the other kinds sign here only, and that in Vault through its signer only.
 enum Private {
     Rsa(Registered),
     P256(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
+    Vault {
+        version: u32,
+        public: ParsedPublicKey,
+    },
 }
 
 /// Shows the `kid` and the size; never a member of the key.
@@ -120,27 +125,52 @@ impl SigningKey {
         let public = pair
             .public()
             .ok_or_else(|| damaged("its public key cannot be encoded"))?;
-        let kid = kid.unwrap_or_else(|| public.thumbprint());
-        let kid = Kid::parse(&kid).ok_or_else(|| KeyError::BadKid {
-            path: path.to_owned(),
-        })?;
-        let header = serde_json::to_vec(&set_header(&kid, algorithm))
-            .map_err(|_| damaged("its JWS header cannot be encoded"))?;
-        let header = format!("{}.", URL_SAFE_NO_PAD.encode(header));
         let bits = match &pair {
             Pair::Rsa(pair) => pair.public_modulus_len() * 8,
             Pair::P256(_) | Pair::Ed25519(_) => 256,
         };
-        Ok(Self {
+        let private = match pair {
+            Pair::Rsa(pair) => Private::Rsa(provider::register(pair)),
+            Pair::P256(pair) => Private::P256(pair),
+            Pair::Ed25519(pair) => Private::Ed25519(pair),
+        };
+        Self::with(private, (public, bits), algorithm, kid).ok_or_else(|| KeyError::BadKid {
+            path: path.to_owned(),
+        })
+    }
+
+    /// A version of a key whose private part is in Vault; its `kid` is the thumbprint. [`None`]: `pem` is no public key
+    /// that signs by this algorithm.
+    pub(super) fn in_vault(version: u32, pem: &str, algorithm: Algorithm) -> Option<Self> {
+        let PublicKey {
+            members,
+            bits,
+            verifier,
+        } = PublicKey::from_pem(pem, algorithm)?;
+        let private = Private::Vault {
+            version,
+            public: verifier,
+        };
+        Self::with(private, (members, bits), algorithm, None)
+    }
+
+    /// [`None`]: the `kid` is none.
+    fn with(
+        private: Private,
+        (public, bits): (Public, usize),
+        algorithm: Algorithm,
+        kid: Option<String>,
+    ) -> Option<Self> {
+        let kid = kid.unwrap_or_else(|| public.thumbprint());
+        let kid = Kid::parse(&kid)?;
+        let header = serde_json::to_vec(&set_header(&kid, algorithm)).ok()?;
+        let header = format!("{}.", URL_SAFE_NO_PAD.encode(header));
+        Some(Self {
             bits,
             algorithm,
             public: PublicJwk::new(kid, algorithm, public),
             header: header.into_bytes().into(),
-            private: match pair {
-                Pair::Rsa(pair) => Private::Rsa(provider::register(pair)),
-                Pair::P256(pair) => Private::P256(pair),
-                Pair::Ed25519(pair) => Private::Ed25519(pair),
-            },
+            private,
             multi_buffer: OnceLock::new(),
         })
     }
@@ -210,9 +240,9 @@ impl SigningKey {
     /// `header "." claims`, in a buffer that has room for the signature.
     pub(super) fn signing_input(&self, claims: &[u8]) -> Vec<u8> {
         let payload = unpadded(claims.len());
-        let signature = unpadded(match self.private {
-            Private::Rsa(_) => self.bits.div_ceil(8),
-            Private::P256(_) | Private::Ed25519(_) => 64,
+        let signature = unpadded(match self.algorithm {
+            Algorithm::Rs256 | Algorithm::Ps256 => self.bits.div_ceil(8),
+            Algorithm::Es256 | Algorithm::EdDsa => 64,
         });
         let mut input = Vec::with_capacity(self.header.len() + payload + 1 + signature);
         input.extend_from_slice(&self.header);
@@ -238,6 +268,24 @@ impl SigningKey {
                 .try_sign(input)
                 .map(|signature| signature.as_ref().to_vec())
                 .map_err(|_| SignError::Crypto),
+            // Only its signer can.
+            Private::Vault { .. } => Err(SignError::Crypto),
+        }
+    }
+
+    /// Which version of the key in Vault it is, if it is there.
+    pub(super) fn vault_version(&self) -> Option<u32> {
+        match self.private {
+            Private::Vault { version, .. } => Some(version),
+            _ => None,
+        }
+    }
+
+    /// Whether a signature that was made in Vault is one over `input`.
+    pub(super) fn confirms(&self, input: &[u8], signature: &[u8]) -> bool {
+        match &self.private {
+            Private::Vault { public, .. } => public.verify_sig(input, signature).is_ok(),
+            _ => false,
         }
     }
 }

@@ -11,6 +11,8 @@
 //! | [`ring`] | all keys of one issuer: one signs, those whose time has come are published; reload without a gap |
 //! | [`provider`] | our `jsonwebtoken` `CryptoProvider`: the stock one parses the key again for each token |
 //! | [`multi_buffer`] | eight RSA signatures at once where the CPU can, each checked |
+//! | `public` | a public key as others hand it out: what Vault tells, and the check of what it signed |
+//! | [`vault`] | the key in Vault or OpenBao instead: a batch is one call, each signature checked |
 //! | [`signer`] | named OS threads that take what is waiting and sign it through a `backend` |
 //!
 //! What this module must never do: show a private member of a key in a `Debug`, an error or a JWKS;
@@ -29,11 +31,13 @@ pub mod multi_buffer;
 mod pair;
 mod pem;
 pub mod provider;
+mod public;
 pub mod ring;
 pub mod signer;
 pub mod source;
 #[cfg(test)]
 mod tests;
+pub mod vault;
 
 pub use algorithm::Algorithm;
 pub use encrypted::seal_pem;
@@ -46,3 +50,4 @@ pub use multi_buffer::{MultiBuffer, MultiBufferError};
 pub use ring::{KeyRing, Reloaded, RingSource};
 pub use signer::{SignError, SignedSet, Signer};
 pub use source::KeySource;
+pub use vault::{Vault, VaultAuth, VaultFault, VaultSettings};

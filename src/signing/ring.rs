@@ -1,6 +1,8 @@
 //! All keys of one issuer: one of each algorithm signs, those whose time has come are published. A reload swaps the
 //! whole ring at once, or leaves it as it is; the passing of time moves it on without reading a file.
 
+mod keys;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +14,12 @@ use super::algorithm::Algorithm;
 use super::error::KeyError;
 use super::jwk::{Jwks, PublicJwk};
 use super::key::{Kid, SigningKey};
-use super::life::{self, KeyState, Life, Turn};
+use super::life::{KeyState, Life};
 use super::manifest::{self, Manifest};
 use super::source::KeySource;
 use crate::clock;
 use crate::set::Timestamp;
+use keys::{Entry, Keys};
 
 /// Where the keys of a ring are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub enum RingSource {
         /// The passphrase of those keys that are encrypted.
         passphrase_file: Option<PathBuf>,
     },
+    /// Elsewhere: whoever asks for them there tells by [`KeyRing::replace`].
+    Told,
 }
 
 impl RingSource {
@@ -55,6 +60,7 @@ impl RingSource {
                 }
                 Ok(sources)
             }
+            Self::Told => Ok(Vec::new()),
         }
     }
 }
@@ -71,28 +77,6 @@ pub struct KeyRing {
     current: ArcSwap<Keys>,
     /// The kids that were seen in the public JWKS. Held for a whole change, so that generations follow one another.
     seen: Mutex<BTreeSet<Kid>>,
-}
-
-/// A key and its life.
-#[derive(Debug, Clone)]
-struct Entry {
-    key: Arc<SigningKey>,
-    life: Life,
-}
-
-/// One state of the ring.
-#[derive(Debug)]
-struct Keys {
-    generation: u64,
-    /// In the order of the sources; those that are gone as well.
-    entries: Vec<Entry>,
-    files: Vec<PathBuf>,
-    /// One for each algorithm that has a key whose time has come.
-    turns: Vec<Turn>,
-    states: Vec<KeyState>,
-    /// In the order of `turns`.
-    active: Vec<Arc<SigningKey>>,
-    jwks: Arc<Jwks>,
 }
 
 /// What a reload, or time, changed.
@@ -142,6 +126,48 @@ impl KeyRing {
         Self::open_at(source, known_after, wanted, now())
     }
 
+    /// A ring of keys that are elsewhere, without any until [`Self::replace`]; `known_after` and `wanted` as for
+    /// [`Self::open_for`].
+    #[must_use]
+    pub fn told(known_after: Option<Duration>, wanted: &[Algorithm]) -> Self {
+        Self {
+            source: RingSource::Told,
+            wanted: wanted.to_vec(),
+            known_after,
+            current: ArcSwap::from_pointee(Keys::none()),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// These are the keys now.
+    ///
+    /// # Errors
+    /// [`KeyError::NoneActive`], [`KeyError::NoneFor`]; the ring then stays exactly as it was.
+    pub fn replace(
+        &self,
+        keys: Vec<(SigningKey, Life)>,
+        now: Timestamp,
+    ) -> Result<Reloaded, KeyError> {
+        let seen = self.lock();
+        let entry = |(key, life)| Entry {
+            key: Arc::new(key),
+            life,
+        };
+        let entries = keys.into_iter().map(entry).collect();
+        self.change(entries, Vec::new(), &seen, now)
+    }
+
+    /// It has keys; [`Self::told`] makes one without.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        !self.current.load().active.is_empty()
+    }
+
+    /// The keys are elsewhere.
+    fn is_told(&self) -> bool {
+        self.source == RingSource::Told
+    }
+
     pub(super) fn open_at(
         source: RingSource,
         known_after: Option<Duration>,
@@ -161,7 +187,8 @@ impl KeyRing {
         })
     }
 
-    /// Reads the same sources again. Blocking: keep it off the async runtime.
+    /// Reads the same sources again; of a ring that is told its keys only the time is looked at. Blocking: keep it off the
+    /// async runtime.
     ///
     /// # Errors
     /// As [`open`](Self::open); the ring then stays exactly as it was.
@@ -171,7 +198,11 @@ impl KeyRing {
 
     pub(super) fn reload_at(&self, now: Timestamp) -> Result<Reloaded, Vec<KeyError>> {
         let seen = self.lock();
-        let (entries, files) = read(&self.source)?;
+        let (entries, files) = if self.is_told() {
+            (self.current.load().entries.clone(), Vec::new())
+        } else {
+            read(&self.source)?
+        };
         self.change(entries, files, &seen, now)
             .map_err(|fault| vec![fault])
     }
@@ -368,79 +399,4 @@ fn read(source: &RingSource) -> Result<(Vec<Entry>, Vec<PathBuf>), Vec<KeyError>
         files.push(folder.join(manifest::FILE));
     }
     Ok((entries, files))
-}
-
-/// Whose turn it is among the keys of one algorithm, by their places among all. `None`: no one's.
-fn turn_of(
-    algorithm: Algorithm,
-    entries: &[Entry],
-    now: Timestamp,
-    trusted: &impl Fn(&Entry) -> bool,
-) -> Option<Turn> {
-    let of_it = |of: &usize| entries[*of].key.algorithm() == algorithm;
-    let places: Vec<usize> = (0..entries.len()).filter(of_it).collect();
-    let lives: Vec<Life> = places.iter().map(|of| entries[*of].life).collect();
-    let turn = life::turn(&lives, now, |of| trusted(&entries[places[of]]))?;
-    Some(Turn {
-        active: places[turn.active],
-        wanted: places[turn.wanted],
-        overdue: turn.overdue,
-    })
-}
-
-impl Keys {
-    fn at(
-        generation: u64,
-        (entries, files): (Vec<Entry>, Vec<PathBuf>),
-        wanted: &[Algorithm],
-        now: Timestamp,
-        trusted: impl Fn(&Entry) -> bool,
-    ) -> Result<Self, KeyError> {
-        let turns: Vec<Turn> = Algorithm::ALL
-            .iter()
-            .filter_map(|algorithm| turn_of(*algorithm, &entries, now, &trusted))
-            .collect();
-        if turns.is_empty() {
-            return Err(KeyError::NoneActive);
-        }
-        let algorithm = |of: usize| entries[of].key.algorithm();
-        let signs = |wanted: Algorithm| turns.iter().any(|turn| algorithm(turn.active) == wanted);
-        if let Some(&algorithm) = wanted.iter().find(|wanted| !signs(**wanted)) {
-            return Err(KeyError::NoneFor { algorithm });
-        }
-        let lives: Vec<Life> = entries.iter().map(|entry| entry.life).collect();
-        let state = |of: usize| {
-            let mut own = turns.iter();
-            let own = own.find(|turn| algorithm(turn.active) == algorithm(of));
-            // Nobody signs by its algorithm yet: nor does it.
-            let nobody = Turn {
-                active: usize::MAX,
-                wanted: usize::MAX,
-                overdue: false,
-            };
-            life::state(&lives, of, own.copied().unwrap_or(nobody), now)
-        };
-        let states: Vec<KeyState> = (0..lives.len()).map(state).collect();
-        let first = turns.iter().map(|turn| turn.active);
-        let others =
-            (0..lives.len()).filter(|of| !matches!(states[*of], KeyState::Active | KeyState::Gone));
-        let published = first.chain(others);
-        let jwks = Jwks {
-            keys: published
-                .map(|of| entries[of].key.public().clone())
-                .collect(),
-        };
-        Ok(Self {
-            generation,
-            active: turns
-                .iter()
-                .map(|turn| Arc::clone(&entries[turn.active].key))
-                .collect(),
-            entries,
-            files,
-            turns,
-            states,
-            jwks: Arc::new(jwks),
-        })
-    }
 }

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use super::backend::{AwsLc, Backend, Meter};
 use super::key::{Kid, SigningKey};
 use super::multi_buffer::MultiBuffer;
+use super::vault::{Vault, VaultBackend, VaultFault};
 
 /// A signed SET, ready to be pushed. Its bytes stay the same for every attempt (DESIGN P4).
 #[derive(Clone)]
@@ -47,7 +48,7 @@ impl std::fmt::Debug for SignedSet {
     }
 }
 
-/// Why a SET was not signed. Both mean that *we* are broken (DESIGN P5): stop, store nothing.
+/// Why a SET was not signed. All but [`SignError::Vault`] mean that *we* are broken (DESIGN P5): stop, store nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SignError {
     /// The signer threads have ended: shut down, or one of them died.
@@ -59,6 +60,9 @@ pub enum SignError {
     /// The ring has no key for an algorithm that it was asked to have one for.
     #[error("no key signs by the stream's algorithm")]
     NoKey,
+    /// Whoever has the key could not or would not sign: try again.
+    #[error(transparent)]
+    Vault(VaultFault),
 }
 
 /// Where the answer to a job comes.
@@ -149,6 +153,16 @@ impl Signer {
         let mut signer = Self::with_backend(threads, Arc::clone(&backend))?;
         signer.multi_buffer = Some(backend);
         Ok(signer)
+    }
+
+    /// As [`start`](Self::start), with the key in Vault: `threads` calls at a time. Within a runtime, which does the
+    /// waiting for the network and has to outlive the signer.
+    ///
+    /// # Errors
+    /// When the operating system refuses a thread.
+    pub fn start_vault(threads: usize, vault: Arc<Vault>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Handle::current();
+        Self::with_backend(threads, VaultBackend::new(vault, runtime))
     }
 
     /// The multi-buffer backend, if this signer has one.
@@ -276,6 +290,7 @@ impl Shared {
         drop(queue);
         drop(waiting);
         self.arrived.notify_all();
+        self.backend.stop();
     }
 
     /// The life of one signer thread.

@@ -195,6 +195,10 @@ fn strong_tag(document: &[u8]) -> Option<ETag> {
 }
 
 async fn jwks(State(published): State<Arc<Published>>, headers: HeaderMap) -> Response {
+    // An empty set would be believed, and cached.
+    if !published.rings.iter().all(|ring| ring.is_known()) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     published.answer(json(&published.jwks()), &headers)
 }
 

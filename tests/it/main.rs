@@ -53,4 +53,5 @@ mod static_members;
 mod streams;
 mod support;
 mod valve;
+mod vault;
 mod zombie;

@@ -4,17 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use setbridge::okta::simulator::{JwksSource, Simulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::bridge::Bridge;
 use crate::support::broker::brokers;
-use crate::support::configuration::ISSUER;
 use crate::support::node::free_ports;
 use crate::support::numbered::{all_taken, assert_whole_and_in_order, wave};
 use crate::support::one_stream::OneStream;
 use crate::support::operator::setbridge;
+use crate::support::receipts::cache_keys;
 
 /// `setbridge keys ACT --ring FOLDER …`, which must succeed; what it says.
 async fn keys(act: &[&str], ring: &Path) -> String {
@@ -44,14 +43,6 @@ async fn kids(state: &str, ring: &Path) -> Vec<String> {
     all.filter(|key| key["state"] == state)
         .map(|key| key["kid"].as_str().expect("a kid").to_owned())
         .collect()
-}
-
-/// The org knows the keys that the bridge publishes at this moment, and asks for no other: a receiver with a cache.
-async fn cache_keys(org: &Simulator, bridge: &Bridge) {
-    let set = bridge.fetch(&bridge.jwks_url()).await;
-    let set = serde_json::from_str(&set).expect("a JWKS");
-    let audience = format!("http://{}", org.address());
-    org.register(ISSUER, &audience, JwksSource::Given(Box::new(set)));
 }
 
 async fn signs(bridge: &Bridge, kid: &str) {

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::whole::write_whole;
 use super::{KeysError, KindArgs, ended};
 use crate::bridge::assembly;
+use crate::bridge::assembly::signing::ShownFault;
 use crate::cli::{ConfigArgs, Console, Exit, LogArgs};
 use crate::config;
 use crate::secret::Secret;
@@ -119,6 +120,24 @@ impl RingArgs {
         }))
     }
 
+    /// Its keys, also when they are in Vault.
+    fn shown(
+        &self,
+        log: &LogArgs,
+        console: &mut Console<'_>,
+    ) -> io::Result<Result<Result<KeyRing, ShownFault>, Exit>> {
+        if let Some(folder) = &self.ring {
+            let source = RingSource::Folder {
+                folder: folder.clone(),
+                passphrase_file: self.passphrase_file.clone(),
+            };
+            let ring = KeyRing::open(source, None);
+            return Ok(Ok(ring.map_err(ShownFault::Files)));
+        }
+        let config = self.config.load(log, console)?;
+        Ok(config.map(|config| assembly::signing::shown_ring(&config.signing)))
+    }
+
     /// The folder of a ring that can be changed.
     fn folder(&self, log: &LogArgs, console: &mut Console<'_>) -> io::Result<Result<Folder, Exit>> {
         let asked = match self.find(log, console)? {
@@ -134,6 +153,13 @@ impl RingArgs {
                 passphrase_file,
                 publish_before_use: asked.publish_before_use,
             })),
+            RingSource::Told => {
+                writeln!(
+                    console.err,
+                    "the key is in Vault, which makes its versions\n    mend: vault write -f MOUNT/keys/KEY/rotate"
+                )?;
+                Ok(Err(Exit::Usage))
+            }
             RingSource::Files(_) => {
                 writeln!(
                     console.err,
@@ -147,13 +173,10 @@ impl RingArgs {
 
 /// Shows each key with what it does now.
 pub(super) fn list(args: &ListArgs, log: &LogArgs, console: &mut Console<'_>) -> io::Result<Exit> {
-    let asked = match args.of.find(log, console)? {
-        Ok(asked) => asked,
+    let ring = match args.of.shown(log, console)? {
+        Ok(Ok(ring)) => ring,
+        Ok(Err(fault)) => return ended(Err(fault.into()), console),
         Err(exit) => return Ok(exit),
-    };
-    let ring = match KeyRing::open(asked.source, None) {
-        Ok(ring) => ring,
-        Err(faults) => return ended(Err(KeysError::Keys(faults)), console),
     };
     let time = |time: Option<Timestamp>| {
         let at = time.and_then(|time| Instant::from_second(time.as_secs()).ok());

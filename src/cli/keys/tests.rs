@@ -163,7 +163,17 @@ fn the_command_line_reads_as_documented() {
     assert_eq!((args.kind.bits, args.force), (KeyBits::Rsa4096, false));
     assert!(parse("x generate --bits 1024 --out k.pem").is_err());
     assert!(parse("x generate").is_err(), "--out is needed");
-    assert!(parse("x jwks").is_err(), "a file is needed");
+    for files in [0, 2] {
+        let line = ["x jwks a.pem b.jwk", "x jwks -c setbridge.yaml"][usize::from(files == 0)];
+        let Ok(Cli {
+            keys: KeysCommand::Jwks(args),
+        }) = parse(line)
+        else {
+            panic!("{line}")
+        };
+        assert_eq!(args.files.len(), files, "{line}");
+        assert_eq!(args.config.config.is_some(), files == 0, "{line}");
+    }
     let Ok(Cli {
         keys: KeysCommand::Export(args),
     }) = parse("x export dir --issuer https://h --key a.pem b.pem --key c.jwk")

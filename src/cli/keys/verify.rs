@@ -53,9 +53,9 @@ pub(super) fn verify(
         Ok(config) => config,
         Err(exit) => return Ok(exit),
     };
-    let ring = match KeyRing::open(assembly::signing::ring_source(&config.signing), None) {
+    let ring = match assembly::signing::shown_ring(&config.signing) {
         Ok(ring) => ring,
-        Err(faults) => return super::ended(Err(super::KeysError::Keys(faults)), console),
+        Err(fault) => return super::ended(Err(fault.into()), console),
     };
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let findings = match Outside::new() {

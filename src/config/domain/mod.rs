@@ -23,7 +23,7 @@ use url::Url;
 use super::mistake::Mistake;
 use super::tree::Places;
 use crate::secret::Secret;
-use crate::signing::{Algorithm, Life};
+use crate::signing::{Algorithm, Life, VaultSettings};
 
 pub use replay::*;
 pub use stream::*;
@@ -151,12 +151,23 @@ pub enum MultiBufferUse {
 }
 
 /// Where the keys of a ring are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum KeysConfig {
     /// At least one of them signs at some time; file paths are distinct.
     Files(Vec<SigningKeyConfig>),
     /// A folder with a manifest.
     Ring(PathBuf),
+    /// Versions of a key in Vault.
+    Vault(Box<VaultConfig>),
+}
+
+/// A key in Vault.
+#[derive(Clone, Debug)]
+pub struct VaultConfig {
+    /// Where it is, and how to get at it. Its algorithm is that of all streams.
+    pub settings: VaultSettings,
+    /// How often its public keys are asked for.
+    pub refresh: Duration,
 }
 
 /// One key file.

@@ -4,13 +4,24 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::domain::MultiBufferUse;
-use super::{DurationText, PathText};
+use super::{DurationText, PathText, RawSecret};
 use crate::signing::Algorithm;
+
+/// Who has the private keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SigningBackend {
+    #[default]
+    Files,
+    VaultTransit,
+}
 
 /// The keys that sign SETs.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawSigning {
+    /// `files`: this process, from `keys` or `ring`. `vault_transit`: HashiCorp Vault or OpenBao, and never this process.
+    pub(crate) backend: SigningBackend,
     /// Key files; or `ring`. Of those whose time has come, the one that began last signs: without times the first that
     /// is not `published_only`. All are in the JWKS.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -39,11 +50,14 @@ pub(crate) struct RawSigning {
     /// system's dynamic linker looks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) multi_buffer_library: Option<PathText>,
+    /// With `backend: vault_transit`: where the key is.
+    pub(crate) vault: RawVault,
 }
 
 impl Default for RawSigning {
     fn default() -> Self {
         Self {
+            backend: SigningBackend::Files,
             keys: Vec::new(),
             ring: None,
             passphrase_file: None,
@@ -53,6 +67,75 @@ impl Default for RawSigning {
             threads: None,
             multi_buffer: MultiBufferUse::default(),
             multi_buffer_library: None,
+            vault: RawVault::default(),
+        }
+    }
+}
+
+/// A key in the transit engine of HashiCorp Vault or OpenBao.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawVault {
+    /// `https://host:8200`; http to loopback only, where Vault's agent or proxy listens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) address: Option<String>,
+    /// Path of the transit engine.
+    pub(crate) mount: String,
+    /// Name of the key: rsa-2048, rsa-3072 or rsa-4096 for RS256 and PS256, ecdsa-p256 for ES256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
+    /// Namespace, sent as `X-Vault-Namespace`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) namespace: Option<String>,
+    /// The token; a file is read for each call. Or `kubernetes`.
+    #[serde(skip_serializing)]
+    pub(crate) token: Option<RawSecret>,
+    /// Log in with the pod's service account instead.
+    pub(crate) kubernetes: RawVaultKubernetes,
+    /// PEM with certificates to trust instead of the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_file: Option<PathText>,
+    /// One call has to be answered by then. Shorter than `shutdown.drain_deadline`.
+    pub(crate) timeout: DurationText,
+    /// How often the public keys are asked for. Shorter than `publish_before_use`.
+    pub(crate) refresh: DurationText,
+}
+
+impl Default for RawVault {
+    fn default() -> Self {
+        Self {
+            address: None,
+            mount: "transit".into(),
+            key: None,
+            namespace: None,
+            token: None,
+            kubernetes: RawVaultKubernetes::default(),
+            ca_file: None,
+            timeout: "5s".into(),
+            refresh: "1m".into(),
+        }
+    }
+}
+
+/// Log-in by Kubernetes' service account.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawVaultKubernetes {
+    /// Role in Vault; without it there is no such log-in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) role: Option<String>,
+    /// Path of the auth method.
+    pub(crate) mount: String,
+    /// The service account's token; read for each log-in.
+    pub(crate) token_file: PathText,
+}
+
+impl Default for RawVaultKubernetes {
+    fn default() -> Self {
+        Self {
+            role: None,
+            mount: "kubernetes".into(),
+            token_file: "/var/run/secrets/kubernetes.io/serviceaccount/token".into(),
         }
     }
 }

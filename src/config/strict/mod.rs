@@ -11,6 +11,7 @@ mod signing;
 mod state;
 mod stream;
 mod text;
+mod vault;
 
 use std::collections::BTreeMap;
 

@@ -18,6 +18,7 @@ const SIDE_TOPICS: [&str; 1] = ["{topic}.{stream}.park"];
 pub(super) fn check(config: &Config, raw: &RawConfig, checker: &mut Checker<'_>) {
     times(config, raw, checker);
     redis_times(config, raw, checker);
+    vault_times(config, raw, checker);
     listeners(config, checker);
     for (index, stream) in config.streams.iter().enumerate() {
         let at = child("/streams", index);
@@ -66,6 +67,24 @@ fn times(config: &Config, raw: &RawConfig, checker: &mut Checker<'_>) {
         let session = given.map_or("45s, the default".to_owned(), ToString::to_string);
         let at = "/kafka/max_poll_interval";
         before(at, ("session_timeout", &session), poll_text, checker);
+    }
+}
+
+/// Every member publishes a version before one of them signs by it; and a call ends before the drain does.
+fn vault_times(config: &Config, raw: &RawConfig, checker: &mut Checker<'_>) {
+    let KeysConfig::Vault(vault) = &config.signing.keys else {
+        return;
+    };
+    let given = &raw.signing.vault;
+    let before_use: (&str, &dyn Display) = ("publish_before_use", &raw.signing.publish_before_use);
+    if vault.refresh >= config.signing.publish_before_use {
+        let at = "/signing/vault/refresh";
+        before(at, ("refresh", &given.refresh), before_use, checker);
+    }
+    let drain: (&str, &dyn Display) = ("drain_deadline", &raw.shutdown.drain_deadline);
+    if vault.settings.timeout >= config.shutdown.drain_deadline {
+        let at = "/signing/vault/timeout";
+        before(at, ("timeout", &given.timeout), drain, checker);
     }
 }
 

@@ -6,20 +6,26 @@ use std::path::PathBuf;
 
 use super::super::domain::{KeysConfig, SigningKeyConfig, SigningSettings};
 use super::super::pointer::child;
-use super::super::raw::{RawConfig, RawSigning, RawSigningKey};
-use super::{Checker, text};
+use super::super::raw::{RawConfig, RawSigning, RawSigningKey, SigningBackend};
+use super::{Checker, text, vault};
 use crate::set::Timestamp;
 use crate::signing::Life;
 
 pub(super) fn settings(all: &RawConfig, checker: &mut Checker<'_>) -> Option<SigningSettings> {
     let raw = &all.signing;
-    let keys = keys(raw, checker);
+    let keys = match raw.backend {
+        SigningBackend::Files => keys(raw, checker),
+        SigningBackend::VaultTransit => vault::keys(all, checker),
+    };
     let before = "/signing/publish_before_use";
     let publish_before_use = text::duration(&raw.publish_before_use, before, checker);
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let threads = match raw.threads {
         Some(threads) => text::count(threads, "/signing/threads", checker),
-        None => Some(cores),
+        None => Some(match raw.backend {
+            SigningBackend::Files => cores,
+            SigningBackend::VaultTransit => vault::CALLS,
+        }),
     };
     Some(SigningSettings {
         keys: keys?,
@@ -38,6 +44,13 @@ pub(super) fn settings(all: &RawConfig, checker: &mut Checker<'_>) -> Option<Sig
 }
 
 fn keys(raw: &RawSigning, checker: &mut Checker<'_>) -> Option<KeysConfig> {
+    if raw.vault.address.is_some() || raw.vault.key.is_some() {
+        return checker.wrong(
+            "/signing/vault",
+            "there is a key in Vault, but `signing.backend` is another one",
+            "set `signing.backend: vault_transit`, or remove `vault`",
+        );
+    }
     match (&raw.ring, raw.keys.as_slice()) {
         (Some(folder), []) => Some(KeysConfig::Ring(PathBuf::from(&folder.0))),
         (None, [_, ..]) => files(&raw.keys, checker).map(KeysConfig::Files),

@@ -24,6 +24,7 @@ pub(crate) mod tls_front;
 pub(crate) mod token_endpoint;
 pub(crate) mod topics;
 pub(crate) mod used;
+pub(crate) mod vault;
 pub(crate) mod wire;
 
 use std::sync::atomic::{AtomicU32, Ordering};

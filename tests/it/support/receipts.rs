@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use setbridge::okta::simulator::{Received, Simulator};
+use setbridge::okta::simulator::{JwksSource, Received, Simulator};
 use tokio::time::timeout;
 
-use super::bridge::SOON;
+use super::bridge::{Bridge, SOON};
+use super::configuration::ISSUER;
 use super::wire::{Seen, Wire};
 
 /// One SET about a user's level, as the org understood it.
@@ -92,4 +93,12 @@ pub(crate) async fn dead_letters(wire: &Wire, topic: &str, stream: &str) -> Vec<
         return Vec::new();
     }
     wire.read_all(&topic).await
+}
+
+/// The org knows the keys that the bridge publishes at this moment, and asks for no other: a receiver with a cache.
+pub(crate) async fn cache_keys(org: &Simulator, bridge: &Bridge) {
+    let set = bridge.fetch(&bridge.jwks_url()).await;
+    let set = serde_json::from_str(&set).expect("a JWKS");
+    let audience = format!("http://{}", org.address());
+    org.register(ISSUER, &audience, JwksSource::Given(Box::new(set)));
 }
