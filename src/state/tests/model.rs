@@ -87,7 +87,8 @@ struct Model {
     levels: HashMap<(u8, EventType), Last>,
     progress: HashMap<i32, Option<i64>>,
     newest_mark: HashMap<i32, i64>,
-    /// A jti is gone when the window is over, not when its bucket is; and progress never goes back but by an assignment.
+    /// A jti is gone when the window is over, not when its bucket is; and progress never goes back, but to what is committed
+    /// by an assignment that drops the marks.
     is_shared: bool,
 }
 
@@ -189,7 +190,12 @@ impl Model {
         match (recreated, beyond) {
             (true, _) => Handover::Recreated,
             (_, true) => Handover::TakenOver,
-            _ => Handover::Continued,
+            _ => {
+                if self.is_shared {
+                    self.progress.insert(partition, next.max(committed));
+                }
+                Handover::Continued
+            }
         }
     }
 }
