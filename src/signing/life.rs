@@ -74,8 +74,8 @@ impl Life {
     }
 }
 
-/// Whose turn it is: of those that may sign the one that began last (of those that began together the first in the list)
-/// and is `trusted`. Nobody to trust: the one that began last. Nobody that may sign: the published one whose time ended
+/// Whose turn it is: of those that may sign the one that began last (in one second the last in the list; without times the
+/// first) and is `trusted`. Nobody to trust: the one that began last. Nobody that may sign: the published one whose time ended
 /// last, for a SET under an overdue key is better than none. `None`: no published key has begun.
 pub(super) fn turn(
     lives: &[Life],
@@ -87,8 +87,10 @@ pub(super) fn turn(
         .filter(begun)
         .filter(|of| !lives[*of].has_ended(now))
         .collect();
-    // Stable, so that the order of the list decides between equals.
-    may_sign.sort_by_key(|of| std::cmp::Reverse(lives[*of].not_before));
+    // Times are whole seconds. Of two in one second the later in the list was made later; without times, and the sort is
+    // stable, the order of the list decides.
+    let began = |of: usize| lives[of].not_before.map(|from| (from, of));
+    may_sign.sort_by_key(|of| std::cmp::Reverse(began(*of)));
     if let Some(&wanted) = may_sign.first() {
         let known = may_sign.iter().find(|of| trusted(**of));
         return Some(Turn {
@@ -163,6 +165,8 @@ mod tests {
     fn the_youngest_that_has_begun_signs() {
         let all = [from(100), from(900), from(1_001)];
         assert_eq!(states(&all, &[0, 1, 2]), ["retiring", "active", "next"]);
+        let together = [from(100), from(900), from(900)];
+        assert_eq!(states(&together, &[0, 1, 2])[1..], ["retiring", "active"]);
         assert_eq!(
             states(&[from(100), from(1_000)], &[0, 1]),
             ["retiring", "active"],
