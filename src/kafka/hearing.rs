@@ -79,7 +79,16 @@ impl Poller {
     fn commit_failed(&mut self, error: &KafkaError) {
         self.tell(Notice::CommitFailed(error.to_string()));
         // While the group was being asked, a refusal means that the partitions are gone: the loss follows as a
-        // revoke, and until then no tick says that we may send.
+        // revoke, and until then no tick says that we may send. But one for want of rights is told to members, too, and
+        // before the group is looked at: then it cannot be asked at all, and to wait for it would be to stop for ever.
+        let code = code_of(error);
+        let may_not = matches!(
+            code,
+            Some(Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed)
+        );
+        if may_not && self.asked_group.take().is_some() {
+            tracing::warn!(%error, "the group cannot be asked whether the partitions are still ours; going on");
+        }
     }
 
     fn seat(&self, topic: &str, partition: i32) -> Option<Seat> {

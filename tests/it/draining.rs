@@ -133,9 +133,9 @@ async fn the_drain_ends_at_its_deadline() {
     let broker = &brokers()[0];
     let one = OneStream::on(broker, 1)
         .await
-        .set("shutdown.drain_deadline", "2s")
+        .set("shutdown.drain_deadline", "5s")
         .set("streams.0.receiver.connect_timeout", "500ms")
-        .set("streams.0.receiver.request_timeout", "1900ms");
+        .set("streams.0.receiver.request_timeout", "4900ms");
     // Each answer is in time for its request, but the last request begins right before the signal.
     one.org.answer_when(
         None,
