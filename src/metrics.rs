@@ -256,7 +256,7 @@ impl Metrics {
             handovers: i.counter("setbridge_state_handovers_total", "Partitions whose levels and marks were dropped, since another process worked on them, the topic was made anew, the log lost its end or the shared state lost writes.", stream)?,
             state_bypassed: i.gauge("setbridge_state_bypassed", "1 while the shared state does not answer and the stream goes on without it.", stream)?,
             sets_without_state: i.counter("setbridge_sets_without_state_total", "SETs admitted while the shared state did not answer: no deduplication, no level before.", stream)?,
-            state_fenced: i.counter("setbridge_state_fenced_total", "Partitions let go because the shared state had another owner for them; those that the group confirmed were taken over again.", stream)?,
+            state_fenced: i.counter("setbridge_state_fenced_total", "Partitions let go because the shared state named this assignment no longer as their owner (another one took them, or its data was lost); those that the group confirmed were taken over again.", stream)?,
             state_errors: i.counter("setbridge_state_errors_total", "Failed calls of the state store.", stream)?,
             operator_acts: i.counter("setbridge_operator_acts_total", "What operators did to the stream by `setbridge stream`.", &["stream", "act"])?,
             sign_cpu_seconds: i.add("counter", ("setbridge_sign_cpu_seconds_total", "CPU time inside the sign call.", &[]), Counter::new("setbridge_sign_cpu_seconds_total", "CPU time inside the sign call."))?,

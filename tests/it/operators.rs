@@ -44,6 +44,10 @@ async fn every_metric_is_there_at_the_start_and_kafka_need_not_be() {
         if family.name == "setbridge_lag_records" {
             continue;
         }
+        // Vault's calls are shown to who has set it: `vault::without_vault_at_the_start_it_runs_but_is_not_ready`.
+        if family.name.starts_with("setbridge_vault_call") {
+            continue;
+        }
         let sample = match family.kind {
             "histogram" => format!("{}_count", family.name),
             _ => family.name.clone(),

@@ -275,6 +275,13 @@ async fn without_vault_at_the_start_it_runs_but_is_not_ready() {
     );
     one.produce(wave(USERS, 0..1)).await;
     let mut bridge = one.start().await;
+    let metrics = bridge.metrics().await;
+    for shown in [
+        "setbridge_vault_calls_total",
+        "setbridge_vault_call_seconds_count",
+    ] {
+        assert!(metrics.names().contains(shown), "{shown} is not there");
+    }
     assert_eq!(bridge.get("/readyz").await.0, 503);
     assert_eq!(bridge.get("/livez").await.0, 200);
     let jwks = reqwest::get(bridge.jwks_url()).await.unwrap();
