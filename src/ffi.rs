@@ -23,9 +23,12 @@ struct Owned<T> {
 }
 
 impl<T> Owned<T> {
-    /// [`None`] for a null pointer.
+    /// [`None`] for a null pointer, which is never freed: not every `free` takes it.
     fn new(object: *mut T, free: unsafe extern "C" fn(*mut T)) -> Option<Self> {
-        (!object.is_null()).then_some(Self { object, free })
+        if object.is_null() {
+            return None;
+        }
+        Some(Self { object, free })
     }
 }
 
@@ -616,6 +619,12 @@ pub(crate) mod crypto_mb {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Instant;
+
+    use rdkafka::ClientConfig;
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
     use super::*;
 
     /// A list of headers as librdkafka makes it of a record: names and values are any bytes, and a value may be absent.
@@ -634,6 +643,37 @@ mod tests {
                 assert_eq!(added, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
             }
             headers(&*made.object.cast::<BorrowedHeaders>())
+        }
+    }
+
+    #[test]
+    fn what_is_null_is_not_freed() {
+        unsafe extern "C" fn count(object: *mut AtomicU32) {
+            // SAFETY: a pointer to null would be the mistake that this test looks for, and ends it.
+            unsafe { &*object }.fetch_add(1, Ordering::Relaxed);
+        }
+        assert!(Owned::new(std::ptr::null_mut(), count).is_none());
+        let mut freed = AtomicU32::new(0);
+        drop(Owned::new(&raw mut freed, count));
+        assert_eq!(freed.into_inner(), 1);
+    }
+
+    /// That no broker is there is told of no partition.
+    #[test]
+    fn what_is_about_no_partition_is_nothing() {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", "127.0.0.1:1")
+            .set("group.id", "g")
+            .create()
+            .expect("a consumer");
+        let until = Instant::now() + Duration::from_secs(20);
+        let mut heard = 0;
+        // One event tells of the connection, another that it was the only broker's.
+        while heard < 2 {
+            assert!(Instant::now() < until, "nothing is told");
+            let asked = Instant::now();
+            assert_eq!(meet(consumer.client(), Duration::from_secs(1)), None);
+            heard += u32::from(asked.elapsed() < Duration::from_secs(1));
         }
     }
 
