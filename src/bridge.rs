@@ -11,15 +11,15 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 
 use crate::admin::{self, AdminView, Token};
 use crate::config::{Config, StateConfig};
@@ -102,7 +102,8 @@ struct Running {
 pub struct Bridge {
     addresses: Addresses,
     metrics: Metrics,
-    reload: Reload,
+    /// Until it runs.
+    reload: Option<Reload>,
     running: Vec<(String, Running)>,
     servers: JoinSet<()>,
     servers_end: tokio_util::sync::CancellationToken,
@@ -119,7 +120,9 @@ impl Bridge {
     pub async fn start(config: &Config, shutdown: Shutdown) -> Result<Self, StartError> {
         let metrics = Metrics::new().map_err(|error| StartError::System(error.to_string()))?;
         metrics.set_config_hash(config.hash.as_metric());
+        let mut watch = reload::watch(config);
         let common = assembly::common(config, metrics.clone())?;
+        watch.follow(&common.keys.files());
         let mut remote = assembly::remote_keys(config, common.vault.clone());
         if let Some(remote) = &mut remote {
             remote.first(&common.keys, &metrics).await;
@@ -167,29 +170,29 @@ impl Bridge {
             served.push((listener, identity.clone(), router));
         }
         let (servers, servers_end) = serve(served);
-        let mut bridge = Self {
-            addresses,
+        let mut reload = Reload {
+            watch: Arc::new(Mutex::new(watch)),
+            awaited: assembly::awaited(config)?,
+            remote,
+            keys: common.keys,
+            identity,
+            token,
+            streams,
             metrics: metrics.clone(),
-            reload: Reload {
-                watch: reload::watch(config, &common.keys),
-                awaited: assembly::awaited(config)?,
-                remote,
-                keys: common.keys,
-                identity,
-                token,
-                streams,
-                metrics,
-                shown: Vec::new(),
-            },
+            shown: Vec::new(),
+        };
+        reload.show_keys();
+        Ok(Self {
+            addresses,
+            metrics,
+            reload: Some(reload),
             running,
             servers,
             servers_end,
             state: common.state,
             shutdown,
             drain_deadline: config.shutdown.drain_deadline,
-        };
-        bridge.reload.show_keys();
-        Ok(bridge)
+        })
     }
 
     /// Where it can be reached.
@@ -214,8 +217,14 @@ impl Bridge {
         }
         let mut broken = BTreeMap::new();
         let mut deadline = std::pin::pin!(None);
-        let mut look = tokio::time::interval(watch::EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let hung_up = Notify::new();
+        let reload = self.reload.take();
+        let mut reloading = Box::pin(async {
+            match reload {
+                Some(reload) => reload.keep_up(&hung_up).await,
+                None => std::future::pending().await,
+            }
+        });
         loop {
             tokio::select! {
                 ended = desks.join_next() => match ended {
@@ -233,7 +242,7 @@ impl Bridge {
                     }
                 },
                 asked = next(&mut signals) => match asked {
-                    Asked::Reload => self.reload.all().await,
+                    Asked::Reload => hung_up.notify_one(),
                     Asked::End if self.shutdown.soft.is_cancelled() => {
                         tracing::warn!("second signal: aborting");
                         self.shutdown.hard.cancel();
@@ -243,7 +252,7 @@ impl Bridge {
                         self.shutdown.soft.cancel();
                     }
                 },
-                _ = look.tick() => self.reload.look().await,
+                never = &mut reloading => match never {},
                 () = self.shutdown.soft.cancelled(), if deadline.is_none() => {
                     deadline.set(Some(tokio::time::sleep(self.drain_deadline)));
                 }
@@ -254,6 +263,8 @@ impl Bridge {
             }
         }
         let aborted = self.shutdown.hard.is_cancelled();
+        // And with it the streams, which hold the state.
+        drop(reloading);
         self.end(pollers).await;
         if !broken.is_empty() {
             BridgeEnd::Broken(broken)
@@ -279,7 +290,6 @@ impl Bridge {
                 "Kafka did not answer while leaving the groups; their sessions will time out"
             );
         }
-        self.reload.streams.clear();
         if let Err(error) = self.state.close().await {
             tracing::warn!(%error, "the state was not closed in an orderly way");
         }

@@ -7,22 +7,29 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use url::Url;
 
-use crate::signing::{KeyRing, Kid, PublicJwk};
+use crate::signing::{KeyRing, PublicJwk};
 use crate::transmitter::Outside;
 
 /// From one look at the public JWKS to the next.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Asks for the key that the ring awaits.
+/// What is there, and why the others are not seen.
+#[derive(Default)]
+struct Found {
+    seen: Vec<PublicJwk>,
+    unseen: Vec<(PublicJwk, String)>,
+}
+
+/// Asks for the keys that the ring awaits.
 pub(super) struct Awaited {
     /// Where receivers find the JWKS.
     url: Url,
     outside: Outside,
     /// The question under way: one at a time.
-    asking: JoinSet<Result<Kid, String>>,
+    asking: JoinSet<Found>,
     asked: Option<Instant>,
     /// The last thing that was said, so that it is said once.
-    said: String,
+    said: Vec<(PublicJwk, String)>,
 }
 
 impl Awaited {
@@ -32,47 +39,61 @@ impl Awaited {
             outside,
             asking: JoinSet::new(),
             asked: None,
-            said: String::new(),
+            said: Vec::new(),
         }
     }
 
-    /// Takes the answer that has come, and asks when it is time. The kid that was seen, if one was.
-    pub(super) fn look(&mut self, ring: &Arc<KeyRing>) -> Option<Kid> {
-        let Some(key) = ring.awaits() else {
+    /// Takes the answer that has come, and asks when it is time. The keys that were seen.
+    pub(super) fn look(&mut self, ring: &Arc<KeyRing>) -> Vec<PublicJwk> {
+        let keys = ring.awaits();
+        if keys.is_empty() {
             self.asking.abort_all();
             self.said.clear();
-            return None;
-        };
-        match self.asking.try_join_next() {
-            Some(Ok(Ok(kid))) => return Some(kid),
-            Some(Ok(Err(why))) => self.say(&key, why),
-            // Aborted, when the ring awaited nothing for a while.
-            Some(Err(_)) | None => {}
+            return keys;
         }
+        // An error: aborted, when the ring awaited nothing for a while.
+        let answer = self.asking.try_join_next();
+        let Found { seen, unseen } = answer.and_then(Result::ok).unwrap_or_default();
+        self.say(unseen);
         let is_time = self.asked.is_none_or(|asked| asked.elapsed() >= AGAIN);
-        if self.asking.is_empty() && is_time {
+        if seen.is_empty() && self.asking.is_empty() && is_time {
             self.asked = Some(Instant::now());
             let (outside, url) = (self.outside.clone(), self.url.clone());
-            self.asking.spawn(async move {
-                let found = outside.fetch(&url).await.map_err(|e| e.to_string())?;
-                if found.publishes(&key) {
-                    Ok(key.kid().clone())
-                } else {
-                    Err(format!("it is not in the JWKS at {url}"))
-                }
-            });
+            self.asking
+                .spawn(async move { find(keys, &outside, &url).await });
         }
-        None
+        seen
     }
 
-    fn say(&mut self, key: &PublicJwk, why: String) {
-        if self.said != why {
-            tracing::warn!(
-                kid = key.kid().as_str(),
-                why,
-                "a key whose time has come does not sign yet; the old one goes on"
-            );
-            self.said = why;
+    fn say(&mut self, unseen: Vec<(PublicJwk, String)>) {
+        for (key, why) in &unseen {
+            let is_said = self.said.iter().any(|(of, said)| (of, said) == (key, why));
+            if !is_said {
+                tracing::warn!(
+                    kid = key.kid().as_str(),
+                    why,
+                    "a key whose time has come does not sign yet; the old one goes on"
+                );
+            }
+        }
+        if !unseen.is_empty() {
+            self.said = unseen;
         }
     }
+}
+
+async fn find(keys: Vec<PublicJwk>, outside: &Outside, url: &Url) -> Found {
+    let fetched = outside.fetch(url).await;
+    let mut found = Found::default();
+    for key in keys {
+        match &fetched {
+            Ok(jwks) if jwks.publishes(&key) => found.seen.push(key),
+            Ok(_) => {
+                let why = format!("it is not in the JWKS at {url}");
+                found.unseen.push((key, why));
+            }
+            Err(error) => found.unseen.push((key, error.to_string())),
+        }
+    }
+    found
 }

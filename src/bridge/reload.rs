@@ -2,18 +2,22 @@
 //! What cannot be used is said, and the old one stays.
 
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
+
+use super::assembly;
 use super::awaited::Awaited;
 use super::remote_keys::RemoteKeys;
-use super::watch::Watch;
+use super::watch::{self, Watch};
 use crate::admin::{self, Token};
 use crate::clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pipeline::Stream;
 use crate::set::Timestamp;
-use crate::signing::KeyRing;
+use crate::signing::{KeyError, KeyRing, Reloaded};
 use crate::transmitter::Identity;
 
 /// All that can be read again.
@@ -33,16 +37,48 @@ pub(super) struct Reload {
     pub(super) shown: Vec<(String, &'static str)>,
 }
 
-/// The files that are watched: signing keys, and the identity of the public port.
-pub(super) fn watch(config: &Config, keys: &KeyRing) -> Arc<Mutex<Watch>> {
+/// The files that are watched: signing keys, and the identity of the public port. Made before they are read, so that no
+/// change between is missed.
+pub(super) fn watch(config: &Config) -> Watch {
     let tls = config.transmitter.tls.iter();
     let pair = tls.flat_map(|tls| [tls.certificate_file.clone(), tls.key_file.clone()]);
-    Arc::new(Mutex::new(Watch::of(pair.collect(), keys.files())))
+    let keys = assembly::signing::ring_source(&config.signing).files();
+    Watch::of(pair.collect(), keys)
+}
+
+/// Reads the ring again; twice, when the first reading led to files that were not watched. Blocking.
+fn read_ring(keys: &KeyRing, watch: &Mutex<Watch>) -> Result<Reloaded, Vec<KeyError>> {
+    let first = keys.reload();
+    if !lock(watch).follow(&keys.files()) {
+        return first;
+    }
+    let changed = first.is_ok_and(|first| first.changed);
+    keys.reload().map(|second| Reloaded {
+        changed: changed || second.changed,
+        ..second
+    })
+}
+
+fn lock(watch: &Mutex<Watch>) -> MutexGuard<'_, Watch> {
+    watch.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Reload {
+    /// Never ends. Beside all else, because a file system may take its time: nobody waits for it. However often
+    /// `hung_up` is told while something is read, all is read once more.
+    pub(super) async fn keep_up(mut self, hung_up: &Notify) -> std::convert::Infallible {
+        let mut look = tokio::time::interval(watch::EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = hung_up.notified() => self.all().await,
+                _ = look.tick() => self.look().await,
+            }
+        }
+    }
+
     /// SIGHUP: keys, certificates, CA files and credentials.
-    pub(super) async fn all(&mut self) {
+    async fn all(&mut self) {
         self.keys_and_certificate().await;
         if let Some(remote) = &mut self.remote {
             remote.want();
@@ -58,12 +94,9 @@ impl Reload {
     }
 
     /// Reads again what looks otherwise than before, and moves the ring on with the time.
-    pub(super) async fn look(&mut self) {
-        let (watch, keys) = (Arc::clone(&self.watch), Arc::clone(&self.keys));
-        let changed = move || {
-            let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
-            watch.changed(keys.files())
-        };
+    async fn look(&mut self) {
+        let watch = Arc::clone(&self.watch);
+        let changed = move || lock(&watch).changed();
         if let Ok(true) = tokio::task::spawn_blocking(changed).await {
             tracing::info!("a key or certificate file has changed");
             self.keys_and_certificate().await;
@@ -81,9 +114,9 @@ impl Reload {
         let seen = self
             .awaited
             .as_mut()
-            .and_then(|awaited| awaited.look(&self.keys));
+            .map(|awaited| awaited.look(&self.keys));
         let moved = match seen {
-            Some(kid) => self.keys.seen(kid, now),
+            Some(seen) => self.keys.seen(seen, now),
             None => self.keys.advance(now),
         };
         if let Some(moved) = moved {
@@ -95,9 +128,9 @@ impl Reload {
     /// A broken new key keeps the old ones; so does a certificate.
     async fn keys_and_certificate(&mut self) {
         let (keys, identity) = (Arc::clone(&self.keys), self.identity.clone());
-        let are_told = self.remote.is_some();
+        let (watch, are_told) = (Arc::clone(&self.watch), self.remote.is_some());
         let read = move || {
-            let keys = (!are_told).then(|| keys.reload());
+            let keys = (!are_told).then(|| read_ring(&keys, &watch));
             (keys, identity.map(|identity| identity.reload()))
         };
         let (keys, identity) = match tokio::task::spawn_blocking(read).await {
@@ -147,7 +180,7 @@ impl Reload {
                 .set_keys(keys.iter().map(|(kid, state)| (kid.as_str(), *state)));
             self.shown = keys;
         }
-        let awaited = self.keys.awaits().is_some();
+        let awaited = !self.keys.awaits().is_empty();
         self.metrics.key_awaited.set(i64::from(awaited));
         self.metrics
             .key_overdue

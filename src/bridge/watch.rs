@@ -36,16 +36,37 @@ impl Watch {
         Self { fixed, files, seen }
     }
 
-    /// Whether one of them looks otherwise than when this was asked last; `others` may be other files than before, which
-    /// alone is no change. Blocking, for a moment.
-    pub(super) fn changed(&mut self, others: Vec<PathBuf>) -> bool {
+    /// Whether one of them looks otherwise than when this was asked last. Blocking, for a moment.
+    pub(super) fn changed(&mut self) -> bool {
         let now = look(&self.files);
         let changed = now != self.seen;
         self.seen = now;
-        if self.files[self.fixed.len()..] != others {
-            *self = Self::of(std::mem::take(&mut self.fixed), others);
-        }
         changed
+    }
+
+    /// Watches `others` from now on beside the fixed files. True: some of them were not watched when they were read, so
+    /// what they hold now may be something else. Blocking, for a moment.
+    pub(super) fn follow(&mut self, others: &[PathBuf]) -> bool {
+        if self.files[self.fixed.len()..] == *others {
+            return false;
+        }
+        let before = std::mem::take(&mut self.files);
+        let looks = std::mem::take(&mut self.seen);
+        let known = |file: &PathBuf| before.iter().position(|other| other == file);
+        self.files = [self.fixed.as_slice(), others].concat();
+        let mut is_new = false;
+        for file in &self.files {
+            // Those that were watched already keep their looks: what changed since they were asked is still to be told.
+            let look = match known(file) {
+                Some(at) => looks[at],
+                None => {
+                    is_new = true;
+                    look(std::slice::from_ref(file))[0]
+                }
+            };
+            self.seen.push(look);
+        }
+        is_new
     }
 }
 
@@ -83,7 +104,7 @@ mod tests {
         symlink("..data/key.pem", at("key.pem")).expect("a link");
         let others = || vec![at("key.pem"), at("absent")];
         let mut watch = Watch::of(vec![at("plain")], others());
-        let mut changed = || watch.changed(others());
+        let mut changed = || watch.changed();
         assert!(!changed());
 
         fs::write(at("plain"), "longer").expect("a file");
@@ -99,5 +120,22 @@ mod tests {
         fs::remove_file(at("absent")).expect("our own");
         assert!(changed());
         assert!(!changed());
+    }
+
+    #[test]
+    fn a_file_that_was_read_before_it_was_watched_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        for name in ["a", "b", "c"] {
+            fs::write(at(name), "").expect("a file");
+        }
+        let mut watch = Watch::of(vec![at("a")], vec![at("b")]);
+        assert!(!watch.follow(&[at("b")]));
+        fs::write(at("b"), "longer").expect("a file");
+        assert!(watch.follow(&[at("c"), at("b")]), "c is new");
+        assert!(watch.changed(), "what changed before is not forgotten");
+        assert!(!watch.follow(&[at("c")]) && !watch.changed());
+        fs::write(at("c"), "longer").expect("a file");
+        assert!(watch.changed());
     }
 }

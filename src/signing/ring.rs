@@ -3,7 +3,6 @@
 
 mod keys;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,6 +46,25 @@ impl RingSource {
         }
     }
 
+    /// The files that a reading would look at now, as far as a manifest tells. Blocking.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.named().0
+    }
+
+    /// Every file to be read, and the keys among them.
+    fn named(&self) -> (Vec<PathBuf>, Result<Vec<KeySource>, KeyError>) {
+        let mut files = Vec::new();
+        if let Self::Folder { folder, .. } = self {
+            files.push(folder.join(manifest::FILE));
+        }
+        let sources = self.sources();
+        let named = sources.as_deref().unwrap_or_default();
+        files.extend(named.iter().map(|source| source.path.clone()));
+        files.extend(named.iter().find_map(|s| s.passphrase_file.clone()));
+        (files, sources)
+    }
+
     fn sources(&self) -> Result<Vec<KeySource>, KeyError> {
         match self {
             Self::Files(sources) => Ok(sources.clone()),
@@ -71,12 +89,15 @@ pub struct KeyRing {
     source: RingSource,
     /// Each has a key that signs, now and after each change.
     wanted: Vec<Algorithm>,
-    /// A key that has begun for so long is known to receivers; a younger one must be seen in the public JWKS before it
-    /// signs. `None`: every key signs at its time.
+    /// A key that has begun for so long when the ring is opened is known to receivers; any other one must be seen in the
+    /// public JWKS before it signs. `None`: every key signs at its time.
     known_after: Option<Duration>,
     current: ArcSwap<Keys>,
-    /// The kids that were seen in the public JWKS. Held for a whole change, so that generations follow one another.
-    seen: Mutex<BTreeSet<Kid>>,
+    /// The files of the last reading, whether it ended well or not.
+    files: ArcSwap<Vec<PathBuf>>,
+    /// What receivers know: the keys that had signed for long enough when the ring was opened, and those that were seen in
+    /// the public JWKS. Held for a whole change, so that generations follow one another.
+    known: Mutex<Vec<PublicJwk>>,
 }
 
 /// What a reload, or time, changed.
@@ -112,8 +133,8 @@ impl KeyRing {
     }
 
     /// Reads the keys of `source`; of each algorithm one signs, and there must be one for each algorithm that is
-    /// `wanted`. With `known_after`, a key that began to sign by its times less than so long ago signs only when
-    /// [`Self::seen`] was told of it, unless there is no other one. Blocking.
+    /// `wanted`. With `known_after`, a key that began to sign by its times less than so long ago, or is new in a ring that
+    /// is open, signs only when [`Self::seen`] was told of it, unless there is no other one. Blocking.
     ///
     /// # Errors
     /// Every fault of every source, not only the first; [`KeyError::DuplicateKid`], [`KeyError::NoneActive`] and
@@ -135,7 +156,8 @@ impl KeyRing {
             wanted: wanted.to_vec(),
             known_after,
             current: ArcSwap::from_pointee(Keys::none()),
-            seen: Mutex::default(),
+            files: ArcSwap::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -148,13 +170,16 @@ impl KeyRing {
         keys: Vec<(SigningKey, Life)>,
         now: Timestamp,
     ) -> Result<Reloaded, KeyError> {
-        let seen = self.lock();
+        let mut known = self.lock();
         let entry = |(key, life)| Entry {
             key: Arc::new(key),
             life,
         };
-        let entries = keys.into_iter().map(entry).collect();
-        self.change(entries, Vec::new(), &seen, now)
+        let entries: Vec<Entry> = keys.into_iter().map(entry).collect();
+        if !self.is_known() {
+            *known = known_by_age(self.known_after, &entries, now);
+        }
+        self.change(entries, &known, now)
     }
 
     /// It has keys; [`Self::told`] makes one without.
@@ -174,16 +199,18 @@ impl KeyRing {
         wanted: &[Algorithm],
         now: Timestamp,
     ) -> Result<Self, Vec<KeyError>> {
-        let (entries, files) = read(&source)?;
-        let trusted = |entry: &Entry| is_known(known_after, entry, now);
-        let keys =
-            Keys::at(1, (entries, files), wanted, now, trusted).map_err(|fault| vec![fault])?;
+        let (files, entries) = read(&source, now);
+        let entries = entries?;
+        let known = known_by_age(known_after, &entries, now);
+        let trusted = |entry: &Entry| entry.life.at_once || known.contains(entry.key.public());
+        let keys = Keys::at(1, entries, wanted, now, trusted).map_err(|fault| vec![fault])?;
         Ok(Self {
             source,
             wanted: wanted.to_vec(),
             known_after,
             current: ArcSwap::from_pointee(keys),
-            seen: Mutex::default(),
+            files: ArcSwap::from_pointee(files),
+            known: Mutex::new(known),
         })
     }
 
@@ -197,37 +224,41 @@ impl KeyRing {
     }
 
     pub(super) fn reload_at(&self, now: Timestamp) -> Result<Reloaded, Vec<KeyError>> {
-        let seen = self.lock();
-        let (entries, files) = if self.is_told() {
-            (self.current.load().entries.clone(), Vec::new())
+        let known = self.lock();
+        let entries = if self.is_told() {
+            self.current.load().entries.clone()
         } else {
-            read(&self.source)?
+            let (files, entries) = read(&self.source, now);
+            self.files.store(Arc::new(files));
+            entries?
         };
-        self.change(entries, files, &seen, now)
+        self.change(entries, &known, now)
             .map_err(|fault| vec![fault])
     }
 
     /// Moves on with the time, without reading a file; `None` when nothing changed by it.
     pub fn advance(&self, now: Timestamp) -> Option<Reloaded> {
-        let seen = self.lock();
-        let current = self.current.load_full();
+        let known = self.lock();
+        let entries = self.current.load().entries.clone();
         // A ring whose every key has left the JWKS meanwhile stays as it is: a SET under an old key is better than none.
-        let moved = self.change(current.entries.clone(), current.files.clone(), &seen, now);
+        let moved = self.change(entries, &known, now);
         moved.ok().filter(|reloaded| reloaded.changed)
     }
 
-    /// The key whose time has come, and which has to be seen in the public JWKS before it signs.
+    /// The keys whose time has come, and which have to be seen in the public JWKS before they sign: one an algorithm.
     #[must_use]
-    pub fn awaits(&self) -> Option<PublicJwk> {
+    pub fn awaits(&self) -> Vec<PublicJwk> {
         let current = self.current.load();
-        let mut turns = current.turns.iter();
-        let awaiting = turns.find(|turn| turn.active != turn.wanted)?;
-        Some(current.entries[awaiting.wanted].key.public().clone())
+        let turns = current.turns.iter();
+        let awaiting = turns.filter(|turn| turn.active != turn.wanted);
+        awaiting
+            .map(|turn| current.entries[turn.wanted].key.public().clone())
+            .collect()
     }
 
-    /// This kid was seen in the public JWKS, with the right key.
-    pub fn seen(&self, kid: Kid, now: Timestamp) -> Option<Reloaded> {
-        self.lock().insert(kid);
+    /// These were seen in the public JWKS.
+    pub fn seen(&self, keys: Vec<PublicJwk>, now: Timestamp) -> Option<Reloaded> {
+        self.lock().extend(keys);
         self.advance(now)
     }
 
@@ -274,10 +305,10 @@ impl KeyRing {
             .collect()
     }
 
-    /// The files that it was read from.
+    /// The files of the last reading, also those that could not be read.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        self.current.load().files.clone()
+        self.files.load().to_vec()
     }
 
     /// Counts the states of the ring, from 1; moves only when something changed.
@@ -286,35 +317,27 @@ impl KeyRing {
         self.current.load().generation
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<Kid>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<PublicJwk>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts the ring that these make in place, if it is another one.
     fn change(
         &self,
         entries: Vec<Entry>,
-        files: Vec<PathBuf>,
-        seen: &BTreeSet<Kid>,
+        known: &[PublicJwk],
         now: Timestamp,
     ) -> Result<Reloaded, KeyError> {
         let old = self.current.load_full();
         // Whoever signs is known, be it that nobody else could.
         let trusted = |entry: &Entry| {
-            is_known(self.known_after, entry, now)
-                || old
-                    .active
-                    .iter()
-                    .any(|active| active.public() == entry.key.public())
-                || seen.contains(entry.key.kid())
+            let public = entry.key.public();
+            self.known_after.is_none()
+                || entry.life.at_once
+                || known.contains(public)
+                || old.active.iter().any(|active| active.public() == public)
         };
-        let mut new = Keys::at(
-            old.generation + 1,
-            (entries, files),
-            &self.wanted,
-            now,
-            trusted,
-        )?;
+        let mut new = Keys::at(old.generation + 1, entries, &self.wanted, now, trusted)?;
         let public = |keys: &Keys| -> Vec<PublicJwk> {
             keys.active.iter().map(|key| key.public().clone()).collect()
         };
@@ -340,14 +363,20 @@ fn now() -> Timestamp {
     Timestamp::from_secs(clock::epoch_seconds())
 }
 
-/// Whether receivers know the key without anybody looking.
-fn is_known(known_after: Option<Duration>, entry: &Entry, now: Timestamp) -> bool {
-    let Some(after) = known_after else {
-        return true;
+/// The keys that receivers know without anybody looking, when a ring is opened.
+fn known_by_age(
+    known_after: Option<Duration>,
+    entries: &[Entry],
+    now: Timestamp,
+) -> Vec<PublicJwk> {
+    let after = known_after.unwrap_or_default().as_secs();
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let is_old = |entry: &&Entry| {
+        let begun = entry.life.not_before.map(Timestamp::as_secs);
+        begun.is_none_or(|begun| begun.saturating_add(after) <= now.as_secs())
     };
-    let after = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
-    let begun = entry.life.not_before.map(Timestamp::as_secs);
-    entry.life.at_once || begun.is_none_or(|begun| begun.saturating_add(after) <= now.as_secs())
+    let known = entries.iter().filter(is_old);
+    known.map(|entry| entry.key.public().clone()).collect()
 }
 
 /// The kids of `here` that `there` lacks. The same kid over another key is both added and removed.
@@ -359,13 +388,19 @@ fn missing_from(there: &Jwks, here: &Jwks) -> Vec<Kid> {
         .collect()
 }
 
-/// All keys of the source, and every file that was read.
-fn read(source: &RingSource) -> Result<(Vec<Entry>, Vec<PathBuf>), Vec<KeyError>> {
-    let sources = source.sources().map_err(|fault| vec![fault])?;
+/// Every file that was to be read, and all keys of the source.
+fn read(source: &RingSource, now: Timestamp) -> (Vec<PathBuf>, Result<Vec<Entry>, Vec<KeyError>>) {
+    let (files, sources) = source.named();
+    let entries = sources.map_err(|fault| vec![fault]);
+    (files, entries.and_then(|sources| load(&sources, now)))
+}
+
+/// The keys. One that has left the JWKS may have lost its file, too.
+fn load(sources: &[KeySource], now: Timestamp) -> Result<Vec<Entry>, Vec<KeyError>> {
     let mut faults = Vec::new();
     let mut entries: Vec<Entry> = Vec::with_capacity(sources.len());
     let mut read: Vec<&KeySource> = Vec::with_capacity(sources.len());
-    for source in &sources {
+    for source in sources {
         match source.load() {
             Ok(key) => match entries.iter().position(|e| e.key.kid() == key.kid()) {
                 Some(first) => faults.push(KeyError::DuplicateKid {
@@ -381,22 +416,15 @@ fn read(source: &RingSource) -> Result<(Vec<Entry>, Vec<PathBuf>), Vec<KeyError>
                     });
                 }
             },
+            Err(KeyError::Missing { .. }) if !source.life.is_published(now) => {}
             Err(fault) => faults.push(fault),
         }
     }
     if sources.iter().all(|source| source.life.published_only) {
         faults.push(KeyError::NoneActive);
     }
-    if !faults.is_empty() {
-        return Err(faults);
+    match faults.is_empty() {
+        true => Ok(entries),
+        false => Err(faults),
     }
-    let passphrase = sources
-        .iter()
-        .find_map(|source| source.passphrase_file.clone());
-    let mut files: Vec<PathBuf> = sources.into_iter().map(|source| source.path).collect();
-    files.extend(passphrase);
-    if let RingSource::Folder { folder, .. } = source {
-        files.push(folder.join(manifest::FILE));
-    }
-    Ok((entries, files))
 }

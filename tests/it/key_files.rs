@@ -95,6 +95,61 @@ async fn a_mounted_key_that_changes_signs_and_a_broken_one_is_not_taken() {
     bridge.drain().await;
 }
 
+/// As `cp` and `rsync` do it: the manifest comes first, and the key that it names later.
+#[tokio::test]
+async fn a_key_that_comes_after_its_manifest_is_taken() {
+    let broker = &brokers()[0];
+    let one = OneStream::on(broker, 1)
+        .await
+        .set("signing.keys", json!([]))
+        .set("signing.ring", "ring");
+    let ring = one.configuration.folder().join("ring");
+    fs::create_dir(&ring).expect("a folder");
+    let manifest = |files: &[&str]| {
+        let keys: Vec<_> = files.iter().map(|file| json!({"file": file})).collect();
+        fs::write(ring.join("ring.json"), json!({"keys": keys}).to_string()).expect("a file");
+    };
+    fs::write(ring.join("one.pem"), KEYS[0]).expect("a file");
+    manifest(&["one.pem"]);
+    let mut bridge = one.start().await;
+    let errors = "setbridge_key_reload_errors_total";
+    manifest(&["one.pem", "two.pem"]);
+    bridge.metric(errors, &[], |n| n == 1.0).await;
+    fs::write(ring.join("two.pem"), "half a fi").expect("a file");
+    bridge.metric(errors, &[], |n| n == 2.0).await;
+    fs::write(ring.join("two.pem"), KEYS[1]).expect("a file");
+    let retiring = [("state", "retiring")];
+    bridge
+        .metric("setbridge_key_info", &retiring, |n| n == 1.0)
+        .await;
+    assert_eq!(kids(&bridge).await.len(), 2);
+    bridge.drain().await;
+}
+
+/// A file system that does not answer, here a FIFO that nobody writes to, keeps the keys and nothing else.
+#[tokio::test]
+async fn a_file_that_cannot_be_read_to_its_end_keeps_nobody() {
+    let broker = &brokers()[0];
+    let one = OneStream::on(broker, 1).await;
+    let pem = one.configuration.folder().join("slow.pem");
+    fs::write(&pem, KEYS[0]).expect("a file");
+    let one = one.set("signing.keys", json!([{"file": "slow.pem"}]));
+    let mut bridge = one.start().await;
+    fs::remove_file(&pem).expect("our own");
+    let made = std::process::Command::new("mkfifo").arg(&pem).status();
+    assert!(made.expect("mkfifo").success());
+    bridge
+        .message("a key or certificate file has changed")
+        .await;
+    bridge.hup();
+    let audience = format!("http://{}", one.org.address());
+    let jwks = jwks_at(&bridge.jwks_url()).expect("a URL");
+    one.org.register(ISSUER, &audience, jwks);
+    one.produce(wave(3, 0..2)).await;
+    all_taken(&one.org, 6, || bridge.log_text()).await;
+    bridge.drain().await;
+}
+
 /// A certificate for the loopback address, and its key.
 fn pair() -> (String, String) {
     let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a pair");

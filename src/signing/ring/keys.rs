@@ -1,6 +1,5 @@
 //! One state of a ring: who signs by each algorithm, and what is published.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::super::algorithm::Algorithm;
@@ -23,7 +22,6 @@ pub(super) struct Keys {
     pub(super) generation: u64,
     /// In the order of the sources; those that are gone as well.
     pub(super) entries: Vec<Entry>,
-    pub(super) files: Vec<PathBuf>,
     /// One for each algorithm that has a key whose time has come.
     pub(super) turns: Vec<Turn>,
     pub(super) states: Vec<KeyState>,
@@ -56,7 +54,6 @@ impl Keys {
         Self {
             generation: 0,
             entries: Vec::new(),
-            files: Vec::new(),
             turns: Vec::new(),
             states: Vec::new(),
             active: Vec::new(),
@@ -66,7 +63,7 @@ impl Keys {
 
     pub(super) fn at(
         generation: u64,
-        (entries, files): (Vec<Entry>, Vec<PathBuf>),
+        entries: Vec<Entry>,
         wanted: &[Algorithm],
         now: Timestamp,
         trusted: impl Fn(&Entry) -> bool,
@@ -112,7 +109,6 @@ impl Keys {
                 .map(|turn| Arc::clone(&entries[turn.active].key))
                 .collect(),
             entries,
-            files,
             turns,
             states,
             jwks: Arc::new(jwks),

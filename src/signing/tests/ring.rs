@@ -203,16 +203,14 @@ fn a_key_waits_until_it_was_seen_in_the_public_jwks() {
     let source = two_keys(folder.path());
     let open = |now| KeyRing::open_at(source.clone(), known_after, &[], at(now)).expect("ring");
     let ring = open(0);
-    assert_eq!(ring.awaits(), None);
+    assert_eq!(ring.awaits(), []);
     assert_eq!(ring.advance(at(HOUR)), None, "it is not known to anybody");
     assert_eq!(states(&ring), ["active", "next"]);
-    let awaited = ring.awaits().expect("b");
-    assert_eq!(awaited.kid().as_str(), "b");
-    let moved = ring
-        .seen(awaited.kid().clone(), at(HOUR))
-        .expect("its turn");
+    let awaited = ring.awaits();
+    assert_eq!(awaited[0].kid().as_str(), "b");
+    let moved = ring.seen(awaited, at(HOUR)).expect("its turn");
     assert_eq!(moved.active[0].as_str(), "b");
-    assert_eq!(ring.awaits(), None);
+    assert_eq!(ring.awaits(), []);
     // A reload forgets nothing.
     ring.reload_at(at(HOUR)).expect("the same files");
     assert_eq!(ring.active_kids()[0].as_str(), "b");
@@ -227,6 +225,94 @@ fn a_key_waits_until_it_was_seen_in_the_public_jwks() {
     let at_once = manifest.replace("01:00:00Z\"", "01:00:00Z\", \"at_once\": true");
     fs::write(folder.path().join("ring.json"), at_once).expect("write");
     assert_eq!(states(&open(HOUR)), ["retiring", "active"]);
+}
+
+#[test]
+fn what_nobody_has_seen_does_not_sign_however_long_it_waits() {
+    let folder = tempfile::tempdir().expect("folder");
+    let known_after = Some(Duration::from_secs(900));
+    let open = |now| {
+        let source = two_keys(folder.path());
+        KeyRing::open_at(source, known_after, &[], at(now)).expect("ring")
+    };
+    let ring = open(0);
+    for later in [HOUR, HOUR + 900, 2 * HOUR] {
+        assert_eq!(ring.advance(at(later)), None, "after {later} s");
+        ring.reload_at(at(later)).expect("the same files");
+        assert_eq!(states(&ring), ["active", "next"], "after {later} s");
+    }
+    // Nobody else may sign any more.
+    ring.advance(at(3 * HOUR)).expect("its turn");
+    assert_eq!(states(&ring), ["gone", "active"]);
+
+    // Other content under a name whose time began long ago.
+    let ring = open(2 * HOUR);
+    assert_eq!(states(&ring), ["retiring", "active"]);
+    fs::write(
+        folder.path().join("b.pem"),
+        text("rsa-2048-other.pkcs8.pem"),
+    )
+    .expect("write");
+    ring.reload_at(at(2 * HOUR)).expect("another key");
+    assert_eq!(states(&ring), ["active", "next"]);
+    let awaited = ring.awaits();
+    assert_eq!(awaited[0].kid().as_str(), "b");
+    // Another key again, under the same kid: the one that was looked for is not it.
+    fs::write(folder.path().join("b.pem"), text("rsa-4096.pkcs8.pem")).expect("write");
+    ring.reload_at(at(2 * HOUR)).expect("another key");
+    assert_eq!(ring.seen(awaited, at(2 * HOUR)), None);
+    assert_eq!(states(&ring), ["active", "next"]);
+    assert!(ring.seen(ring.awaits(), at(2 * HOUR)).is_some());
+    assert_eq!(states(&ring), ["retiring", "active"]);
+}
+
+#[test]
+fn keys_of_several_algorithms_are_awaited_together() {
+    let folder = tempfile::tempdir().expect("folder");
+    let source = two_keys(folder.path());
+    for file in ["ec-p256.pkcs8.pem", "ec-p256.sec1.pem"] {
+        fs::write(folder.path().join(file), text(file)).expect("write");
+    }
+    let manifest = fs::read_to_string(folder.path().join("ring.json")).expect("a manifest");
+    let more = r#", {"file": "ec-p256.pkcs8.pem", "kid": "c", "algorithm": "ES256"},
+        {"file": "ec-p256.sec1.pem", "kid": "d", "algorithm": "ES256", "not_before": "1970-01-01T01:00:00Z"}
+    ]}"#;
+    let manifest = manifest.trim_end().trim_end_matches("]}").trim_end();
+    fs::write(folder.path().join("ring.json"), format!("{manifest}{more}")).expect("write");
+    let known_after = Some(Duration::from_secs(900));
+    let ring = KeyRing::open_at(source, known_after, &[], at(0)).expect("ring");
+    ring.advance(at(HOUR));
+    let awaited = ring.awaits();
+    let kids: Vec<_> = awaited.iter().map(|key| key.kid().as_str()).collect();
+    assert_eq!(kids, ["b", "d"]);
+    // One that is never published keeps no other one back.
+    let moved = ring
+        .seen(awaited[1..].to_vec(), at(HOUR))
+        .expect("d's turn");
+    let active: Vec<_> = moved.active.iter().map(Kid::as_str).collect();
+    assert_eq!(active, ["a", "d"]);
+}
+
+#[test]
+fn a_key_that_has_left_may_lose_its_file_and_no_other() {
+    let folder = tempfile::tempdir().expect("folder");
+    let source = two_keys(folder.path());
+    let open = |now| KeyRing::open_at(source.clone(), None, &[], at(now));
+    fs::remove_file(folder.path().join("a.pem")).expect("our own");
+    assert!(open(3 * HOUR - 1).is_err());
+    assert_eq!(states(&open(3 * HOUR).expect("b")), ["active"]);
+}
+
+#[test]
+fn the_files_of_a_reading_that_failed_are_known() {
+    let folder = tempfile::tempdir().expect("folder");
+    let ring = KeyRing::open_at(two_keys(folder.path()), None, &[], at(0)).expect("ring");
+    let manifest = fs::read_to_string(folder.path().join("ring.json")).expect("a manifest");
+    let more = manifest.replace("\n    ]}", ", {\"file\": \"c.pem\"}]}");
+    fs::write(folder.path().join("ring.json"), more).expect("write");
+    assert!(ring.reload_at(at(0)).is_err(), "c comes later");
+    assert!(ring.files().contains(&folder.path().join("c.pem")));
+    assert_eq!(states(&ring), ["active", "next"]);
 }
 
 #[test]
