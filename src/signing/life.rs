@@ -118,7 +118,7 @@ pub(super) fn state(lives: &[Life], of: usize, turn: Turn, now: Timestamp) -> Ke
         KeyState::Gone
     } else if of == turn.active {
         KeyState::Active
-    } else if awaited || life.not_before.is_some_and(|from| now < from) {
+    } else if awaited || (life.not_before.is_some_and(|from| now < from) && !life.has_ended(now)) {
         KeyState::Next
     } else {
         KeyState::Retiring
@@ -194,6 +194,15 @@ mod tests {
         };
         assert_eq!(states(&[from(100), gone], &[0, 1]), ["active", "gone"]);
         assert_eq!(turn(&[gone], NOW, |_| true), None);
+    }
+
+    #[test]
+    fn one_that_was_retired_before_its_turn_waits_for_nothing() {
+        let given_up = Life {
+            not_after: at(900),
+            ..from(2_000)
+        };
+        assert_eq!(states(&[from(100), given_up], &[0]), ["active", "retiring"]);
     }
 
     #[test]

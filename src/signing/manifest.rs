@@ -130,11 +130,15 @@ impl ManifestKey {
     }
 
     fn may_sign(&self, now: Instant) -> bool {
-        !self.is_gone(now) && !self.is_next(now) && self.not_after.is_none_or(|until| now < until)
+        let begun = self.not_before.is_none_or(|from| from <= now);
+        begun && !self.is_gone(now) && self.not_after.is_none_or(|until| now < until)
     }
 
+    /// It waits for its turn. One that was retired meanwhile waits for nothing.
     fn is_next(&self, now: Instant) -> bool {
-        !self.is_gone(now) && self.not_before.is_some_and(|from| now < from)
+        let turn = self.not_before.filter(|from| now < *from);
+        let comes = turn.is_some_and(|from| self.not_after.is_none_or(|until| from < until));
+        comes && !self.is_gone(now)
     }
 }
 
@@ -221,7 +225,8 @@ impl Manifest {
 
     /// Puts a new key into the ring: published now, it signs when it was published for `publish_before_use`, or at once
     /// when it is the first one or `at_once`. What signed before stays published for `keep` after that. Without `new`,
-    /// the one that waits signs at once. Returns when it signs.
+    /// the one that waits signs at once. Returns when it signs. The first one is given no time: the clock of who makes it
+    /// may be ahead of the bridge's.
     pub fn rotate(
         &mut self,
         rotation: Rotation,
@@ -240,6 +245,7 @@ impl Manifest {
         } else {
             after(now, publish_before_use)
         };
+        let is_first = !self.stays(algorithm, now).any(|_| true);
         for key in &mut self.keys {
             if signs(key) && key.published_until.is_none() {
                 key.published_until = Some(after(from, keep));
@@ -250,7 +256,7 @@ impl Manifest {
                 file,
                 kid: Some(kid),
                 algorithm,
-                not_before: Some(from),
+                not_before: (!is_first).then_some(from),
                 not_after: None,
                 published_until: None,
                 at_once,
@@ -300,7 +306,23 @@ impl Manifest {
         key.not_after = Some(key.not_after.map_or(now, |until| until.min(now)));
         let until = if at_once { now } else { after(now, keep) };
         key.published_until = Some(key.published_until.map_or(until, |there| there.min(until)));
+        // Whoever signs for good stays published: that it was to leave came of a turn which is not taken now.
+        let unretired = |key: &&mut ManifestKey| key.not_after.is_none();
+        let last = self.stays(algorithm, now).filter(unretired);
+        if let Some(last) = last.max_by_key(|key| key.not_before) {
+            last.published_until = None;
+        }
         Ok(())
+    }
+
+    /// The keys of this algorithm that are published.
+    fn stays(
+        &mut self,
+        algorithm: Algorithm,
+        now: Instant,
+    ) -> impl Iterator<Item = &mut ManifestKey> {
+        let keys = self.keys.iter_mut();
+        keys.filter(move |key| key.algorithm == algorithm && !key.is_gone(now))
     }
 
     /// Takes out the keys that have left the JWKS; returns their files.
@@ -409,6 +431,63 @@ mod tests {
         assert_eq!(two.sweep(later), Vec::<PathBuf>::new());
         assert_eq!(two.sweep(after(later, QUARTER)), [PathBuf::from("a.pem")]);
         assert_eq!(two.keys.len(), 1);
+    }
+
+    /// Who signs for good when nobody does anything more: the keys that may sign in a hundred days.
+    fn at_last(ring: &Manifest) -> Vec<&str> {
+        let then = after(now(), 100 * DAY);
+        let keys = ring.keys.iter().filter(|key| key.may_sign(then));
+        keys.map(|key| key.file.as_str()).collect()
+    }
+
+    #[test]
+    fn whoever_signs_last_does_not_leave_by_itself() {
+        // The one that waits is given up: the old one is not on its way out any more.
+        for at_once in [false, true] {
+            let mut given_up = ring(&["a", "b"]);
+            given_up.retire("b", now(), DAY, at_once).expect("a signs");
+            assert_eq!(at_last(&given_up), ["a.pem"]);
+            // And is again, when the next one comes.
+            given_up.rotate(rotation(false), new("c"), now());
+            assert_eq!(at_last(&given_up), ["c.pem"]);
+        }
+        // The one that signs is given up, and the one before it takes over again.
+        let later = after(now(), QUARTER);
+        for at_once in [false, true] {
+            let mut back = ring(&["a", "b"]);
+            back.retire("b", later, DAY, at_once).expect("a may sign");
+            assert_eq!(at_last(&back), ["a.pem"]);
+        }
+        // Of two that could, the younger one.
+        let mut three = ring(&["a", "b"]);
+        three.rotate(rotation(false), new("c"), later);
+        three.retire("c", later, DAY, true).expect("b signs");
+        assert_eq!(at_last(&three), ["b.pem"]);
+    }
+
+    #[test]
+    fn a_key_that_was_given_up_is_nobody_s_next() {
+        let given_up = || {
+            let mut ring = ring(&["a", "b"]);
+            ring.retire("b", now(), DAY, false).expect("a signs");
+            ring
+        };
+        assert_eq!(given_up().needs_key(rotation(false), now()), Ok(true));
+        // It may be leaked, too.
+        assert_eq!(given_up().needs_key(rotation(true), now()), Ok(true));
+        let last = given_up().retire("a", now(), DAY, true);
+        assert_eq!(last, Err(RingFault::Last));
+    }
+
+    #[test]
+    fn the_first_key_needs_no_clock() {
+        let mut fresh = Manifest::default();
+        fresh.rotate(rotation(false), new("a"), now());
+        let behind = "2025-12-31T23:00:00Z".parse().expect("a time");
+        assert!(
+            fresh.keys[0].may_sign(behind),
+            "the bridge's clock is another one"
+        );
     }
 
     #[test]

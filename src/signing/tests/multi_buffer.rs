@@ -154,6 +154,19 @@ fn a_batch_of_several_kinds_goes_both_ways() {
     assert_eq!(backend.signed(), 6, "the six of one size");
 }
 
+/// OpenSSL writes the larger prime first; Go, and so cfssl, step and cert-manager, in any order.
+#[test]
+fn a_key_whose_smaller_prime_comes_first_is_signed_with_like_any_other() {
+    let [key, usual] = ["rsa-2048-smaller-first.jwk.json", "rsa-2048.jwk.json"].map(shared);
+    let jobs = [(&key, "{}"); 8];
+    let expected = batch(&AwsLc, &[(&usual, "{}"); 8]);
+    assert_eq!(batch(&AwsLc, &jobs), expected);
+    let Some(backend) = backend() else { return };
+    assert!(backend.admit(&key));
+    assert_eq!(batch(&backend, &jobs), expected);
+    assert_eq!((backend.signed(), backend.mismatches()), (8, 0));
+}
+
 #[test]
 fn below_the_crossing_threads_share_as_for_aws_lc() {
     let Some(backend) = backend() else { return };
