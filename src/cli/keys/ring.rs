@@ -21,7 +21,7 @@ use crate::set::Timestamp;
 use crate::signing::key::generate_pem_for;
 use crate::signing::manifest::Rotation;
 use crate::signing::{
-    KeyError, KeyRing, KeyState, Manifest, RingSource, SignError, manifest, seal_pem,
+    KeyError, KeyRing, KeySource, KeyState, Manifest, RingSource, SignError, manifest, seal_pem,
 };
 
 /// Which ring.
@@ -241,14 +241,16 @@ pub(super) fn rotate(
         at_once: args.now,
     };
     let change = |manifest: &mut Manifest, now: Instant, out: &mut dyn Write| {
+        usable(&ring, manifest, now)?;
         let new = match manifest.needs_key(rotation, now)? {
             true => Some(new_key(&ring, args.kind)?),
             false => None,
         };
         let from = manifest.rotate(rotation, new, now);
         let mut keys = manifest.keys.iter().rev();
-        let signs =
-            keys.find(|key| key.algorithm == rotation.algorithm && key.not_before == Some(from));
+        let signs = keys.find(|key| {
+            key.algorithm == rotation.algorithm && key.not_before.is_none_or(|at| at == from)
+        });
         let kid = signs.and_then(|key| key.kid.as_deref()).unwrap_or_default();
         if from <= now {
             writeln!(out, "{kid} is published, and signs")?;
@@ -287,6 +289,22 @@ pub(super) fn retire(
     };
     let done = in_ring(&ring, false, change, &mut *console.out);
     ended(done, console)
+}
+
+/// The keys that are there can be read as the new one will be. Else the bridge could not take it, and without the
+/// passphrase of the others it would lie there in the clear.
+fn usable(of: &Folder, manifest: &Manifest, now: Instant) -> Result<(), KeysError> {
+    let now = Timestamp::from_secs(now.as_second());
+    let published = |source: &KeySource| source.life.published_until.is_none_or(|at| now < at);
+    let sources = manifest.sources(&of.folder).into_iter().filter(published);
+    let faults = sources.filter_map(|mut source| {
+        source.passphrase_file.clone_from(&of.passphrase_file);
+        source.load().err()
+    });
+    match faults.collect::<Vec<_>>() {
+        faults if faults.is_empty() => Ok(()),
+        faults => Err(KeysError::Keys(faults)),
+    }
 }
 
 /// A new key in the folder: its file's name and its kid.
@@ -337,10 +355,12 @@ fn in_ring(
     // Only now: a manifest never names a file that is not there.
     for file in gone {
         let path = folder.join(&file);
-        fs::remove_file(&path).map_err(|source| KeysError::Write {
-            path: path.clone(),
-            source,
-        })?;
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(KeysError::Write { path, source });
+            }
+            Ok(()) | Err(_) => {}
+        }
         writeln!(out, "{} has left the JWKS, and is deleted", path.display())?;
     }
     show_states(of, out)

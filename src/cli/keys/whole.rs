@@ -39,7 +39,13 @@ pub(super) fn write_whole(
     });
     // After a rename it is gone already; in all other cases it must not stay.
     let _ = fs::remove_file(&draft);
-    written.map_err(fault)
+    // The names, too, must outlast a loss of power: one that a manifest is to tell comes before the manifest.
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let synced = written.and_then(|()| File::open(folder)?.sync_all());
+    synced.map_err(fault)
 }
 
 /// Creates `file` with `mode`; never opens one that is there.

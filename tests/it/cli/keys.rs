@@ -175,6 +175,30 @@ fn a_ring_is_rotated_and_its_keys_retire() {
 }
 
 #[test]
+fn a_ring_with_a_passphrase_gets_no_key_without_it() {
+    let folder = empty();
+    fs::write(folder.path().join("passphrase"), "correct horse").unwrap();
+    let keys = |act: &str, more: &[&str]| {
+        setbridge(&folder, &[&["keys", act, "--ring", "ring"], more].concat())
+    };
+    let passphrase = ["--passphrase-file", "passphrase"];
+    assert_eq!(keys("rotate", &passphrase).code, 0);
+    let files = || {
+        let ring = fs::read_dir(folder.path().join("ring")).unwrap();
+        let each = ring.map(|entry| {
+            let path = entry.unwrap().path();
+            (path.clone(), fs::read(path).unwrap())
+        });
+        each.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let before = files();
+    let without = keys("rotate", &[]);
+    assert_eq!(without.code, 65, "{}", without.out);
+    assert_eq!(files(), before, "nothing was made");
+    assert_eq!(keys("rotate", &passphrase).code, 0);
+}
+
+#[test]
 fn what_cannot_be_verified_says_why() {
     let folder = empty();
     let configuration = "group_id: g
