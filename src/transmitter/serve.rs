@@ -4,13 +4,15 @@
 //! bound on connections and no end to a drain; so this is hyper's own server loop, with all three.
 //! Every connection is a task in one set, and the set ends before [`serve`] returns.
 //!
-//! A receiver must get the JWKS whatever strangers do: when all connections are taken, the one that has been open for
-//! longest ends. Whoever fetches a document needs milliseconds, whoever only sits there is the oldest soon.
+//! A receiver must get the JWKS whatever strangers do: when all connections are taken, one of the client with the most of
+//! them ends, the one that has been open for longest. Whoever fetches a document needs milliseconds, whoever only sits
+//! there is the oldest soon; and who opens them faster than a receiver far away can ask ends his own. Behind a proxy all
+//! clients are one.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +38,7 @@ use super::tls::Identity;
 /// What one server allows its clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time; a further one ends the oldest of them.
+    /// Connections at a time; a further one ends the oldest of the client with the most.
     pub connections: usize,
     /// From an idle connection to a whole request header; closes idle connections, too. As long may a TLS handshake take.
     pub header: Duration,
@@ -93,7 +95,7 @@ pub async fn serve_within(
                 continue;
             };
             let (router, stop, tls) = (router.clone(), stop.clone(), tls.clone());
-            crowd.admit(async move {
+            crowd.admit(client.ip(), async move {
                 match tls {
                     None => connection(limits, (stream, client), router, stop).await,
                     Some(tls) => {
@@ -120,7 +122,20 @@ struct Crowd {
     most: usize,
     tasks: JoinSet<()>,
     /// Those that may still be at work, the oldest first.
-    open: VecDeque<AbortHandle>,
+    open: VecDeque<Open>,
+}
+
+struct Open {
+    from: IpAddr,
+    task: AbortHandle,
+}
+
+/// Who counts as one client: an IPv4 address, or the 64 bits of an IPv6 network, of which a client has all.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
+    }
 }
 
 impl Crowd {
@@ -132,19 +147,32 @@ impl Crowd {
         }
     }
 
-    /// One more; when there are too many, the oldest ends at its next wait.
-    fn admit(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+    /// One more; when there are too many, the oldest of the client with the most ends at its next wait.
+    fn admit(&mut self, client: IpAddr, connection: impl Future<Output = ()> + Send + 'static) {
         while self.tasks.try_join_next().is_some() {}
         if self.open.len() >= self.most {
-            self.open.retain(|open| !open.is_finished());
+            self.open.retain(|open| !open.task.is_finished());
         }
-        if self.open.len() >= self.most
-            && let Some(oldest) = self.open.pop_front()
-        {
-            debug!("too many connections: the oldest ends");
-            oldest.abort();
+        if self.open.len() >= self.most {
+            debug!("too many connections: the oldest of the client with the most ends");
+            self.end_one();
         }
-        self.open.push_back(self.tasks.spawn(connection));
+        let task = self.tasks.spawn(connection);
+        let from = network(client);
+        self.open.push_back(Open { from, task });
+    }
+
+    fn end_one(&mut self) {
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for open in &self.open {
+            *counts.entry(open.from).or_default() += 1;
+        }
+        let most = counts.values().max().copied();
+        let mut open = self.open.iter();
+        let oldest = open.position(|open| counts.get(&open.from).copied() == most);
+        if let Some(oldest) = oldest.and_then(|at| self.open.remove(at)) {
+            oldest.task.abort();
+        }
     }
 
     /// Waits until all have ended.

@@ -1,5 +1,7 @@
 //! Many clients at once, slow ones, and ones that never leave.
 
+use tokio::net::TcpSocket;
+
 use super::*;
 
 #[tokio::test]
@@ -92,6 +94,41 @@ async fn when_all_connections_are_taken_the_oldest_ends() {
         stream.read_to_end(&mut answer).await.expect("an answer");
         assert!(answer.starts_with(b"HTTP/1.1 200"));
     }
+    server.stop().await;
+}
+
+/// Somebody opens connections faster than a receiver far away can ask for the document.
+#[tokio::test]
+async fn one_client_with_many_connections_ends_its_own() {
+    let keys = ring(&["rsa-2048.pkcs8.pem"]);
+    let limits = Limits {
+        connections: 8,
+        header: Duration::from_secs(3600),
+        connection: Duration::from_secs(3600),
+        ..Limits::default()
+    };
+    let server = Server::start(limits, &[publication("https://h.example", &keys)]).await;
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let elsewhere = "127.0.0.2:0".parse().expect("an address");
+    socket.bind(elsewhere).expect("another loopback address");
+    let address = server.address.parse().expect("an address");
+    let mut receiver = socket.connect(address).await.expect("connection");
+    let begun = b"GET /jwks.json HTTP/1.1\r\nHo";
+    receiver.write_all(begun).await.expect("half a header");
+    let mut flood = Vec::new();
+    for _ in 0..32 {
+        flood.push(half_a_request(&server).await);
+    }
+    let mut rest = Vec::new();
+    // As many as there are too many have ended, the oldest first.
+    for ended in &mut flood[..25] {
+        let _ = ended.read_to_end(&mut rest).await;
+    }
+    assert!(rest.is_empty());
+    let end = b"st: h\r\nConnection: close\r\n\r\n";
+    receiver.write_all(end).await.expect("the other half");
+    receiver.read_to_end(&mut rest).await.expect("an answer");
+    assert!(rest.starts_with(b"HTTP/1.1 200"));
     server.stop().await;
 }
 
