@@ -54,4 +54,5 @@ mod streams;
 mod support;
 mod valve;
 mod vault;
+mod vault_reach;
 mod zombie;

@@ -154,7 +154,14 @@ async fn while_vault_is_sealed_sets_wait_and_none_is_lost() {
     one.produce(wave(USERS, 0..2)).await;
     all_taken(&one.org, USERS * 2, || bridge.log_text()).await;
 
-    for fault in [Fault::All(503), Fault::Sign(473), Fault::Stall] {
+    let moments = [
+        Fault::All(503),
+        Fault::Sign(473),
+        Fault::Sign(412),
+        Fault::Sign(429),
+        Fault::Stall,
+    ];
+    for fault in moments {
         vault.fault(fault);
         let before = bridge.metrics().await;
         let moment = [("call", "sign"), ("outcome", "moment")];
@@ -175,11 +182,11 @@ async fn while_vault_is_sealed_sets_wait_and_none_is_lost() {
     bridge
         .message("the signer does not sign now; SETs wait and are tried again")
         .await;
-    assert_whole_and_in_order(&one.org, USERS, 5);
+    assert_whole_and_in_order(&one.org, USERS, 7);
     assert_eq!((one.org.tally().refused, one.org.tally().repeats), (0, 0));
     let metrics = bridge.metrics().await;
     assert_eq!(metrics.sum("setbridge_stream_holds_total", &[]), 0.0);
-    one.all_committed(USERS as i64 * 5).await;
+    one.all_committed(USERS as i64 * 7).await;
     assert_no_secret(&bridge).await;
     bridge.drain().await;
 }

@@ -303,8 +303,9 @@ impl Wire {
         if let Some(path) = &settings.ca_file {
             builder = builder.tls_certs_only(authorities(path)?);
         } else if settings.address.scheme() == "http" {
-            // Needs no authorities; a machine without any must not be refused for it.
-            builder = builder.tls_certs_only(Vec::new());
+            // An agent on this machine: needs no authorities, and a machine without any must not be refused for it. A
+            // proxy of the environment would get the token in the clear.
+            builder = builder.tls_certs_only(Vec::new()).no_proxy();
         }
         let http = builder
             .build()

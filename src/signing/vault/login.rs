@@ -1,11 +1,11 @@
 //! The token that a call carries.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderValue;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
 use super::answers;
 use super::client::{CallKind, Wire};
@@ -18,6 +18,9 @@ const MAX_LEASE: Duration = Duration::from_secs(3600);
 /// A token that was refused is not given up for another one when it is younger: the policy is wrong, not the token.
 const YOUNG: Duration = Duration::from_secs(10);
 
+/// From a renewal that failed to the next one, while the token is good.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// Where tokens come from.
 pub(super) enum Login {
     Token(Secret),
@@ -26,10 +29,13 @@ pub(super) enum Login {
         mount: String,
         token_file: PathBuf,
         held: Mutex<Option<Held>>,
+        /// One log-in at a time, and how the last one failed.
+        at_work: tokio::sync::Mutex<Option<(Instant, VaultFault)>>,
     },
 }
 
 /// A token of a log-in.
+#[derive(Clone)]
 pub(super) struct Held {
     token: HeaderValue,
     since: Instant,
@@ -77,7 +83,8 @@ impl Login {
                 role,
                 mount,
                 token_file,
-                held: Mutex::new(None),
+                held: Mutex::default(),
+                at_work: tokio::sync::Mutex::default(),
             },
         }
     }
@@ -91,20 +98,47 @@ impl Login {
                 let read = read.await.map_err(|_| VaultFault::NoToken)?;
                 header(read.map_err(|_| VaultFault::NoToken)?.reveal())
             }
-            Self::Kubernetes { held, .. } => {
-                let mut held = held.lock().await;
-                if let Some(known) = held.as_ref().filter(|held| held.is_fresh()) {
-                    return Ok(known.token.clone());
-                }
-                match self.log_in(wire).await {
-                    Ok(new) => Ok(held.insert(new).token.clone()),
-                    // Not renewed yet, but still good.
-                    Err(fault) => held
-                        .as_ref()
-                        .filter(|held| held.is_valid())
-                        .map(|held| held.token.clone())
-                        .ok_or(fault),
-                }
+            Self::Kubernetes { held, at_work, .. } => self.present(held, at_work, wire).await,
+        }
+    }
+
+    /// The token of the last log-in, or of a new one. While that token is good, one call in ten seconds tries to renew it,
+    /// and no other one waits for that.
+    async fn present(
+        &self,
+        held: &Mutex<Option<Held>>,
+        at_work: &tokio::sync::Mutex<Option<(Instant, VaultFault)>>,
+        wire: &Wire,
+    ) -> Result<HeaderValue, VaultFault> {
+        let asked = Instant::now();
+        let known = || lock(held).clone().filter(Held::is_valid);
+        let mut failed = match known() {
+            Some(known) if known.is_fresh() => return Ok(known.token),
+            Some(known) => match at_work.try_lock() {
+                Ok(failed) => failed,
+                Err(_) => return Ok(known.token),
+            },
+            None => at_work.lock().await,
+        };
+        // Somebody else may have logged in, or failed to, meanwhile.
+        let known = known();
+        let said = *failed;
+        match (known, said) {
+            (Some(known), _) if known.is_fresh() => return Ok(known.token),
+            (Some(known), Some((at, _))) if at.elapsed() < AGAIN => return Ok(known.token),
+            (None, Some((at, fault))) if at >= asked => return Err(fault),
+            _ => {}
+        }
+        match self.log_in(wire).await {
+            Ok(new) => {
+                *failed = None;
+                Ok(lock(held).insert(new).token.clone())
+            }
+            Err(fault) => {
+                *failed = Some((Instant::now(), fault));
+                let known = lock(held).clone().filter(Held::is_valid);
+                // Not renewed yet, but still good.
+                known.map(|known| known.token).ok_or(fault)
             }
         }
     }
@@ -116,9 +150,8 @@ impl Login {
         wire: &Wire,
     ) -> Option<HeaderValue> {
         if let Self::Kubernetes { held, .. } = self {
-            let mut held = held.lock().await;
             // Not twice for calls that were refused together.
-            held.take_if(|held| held.token == refused && held.since.elapsed() >= YOUNG);
+            lock(held).take_if(|held| held.token == refused && held.since.elapsed() >= YOUNG);
         }
         let token = self.token(wire).await.ok()?;
         (token != *refused).then_some(token)
@@ -161,6 +194,10 @@ impl Login {
             lease,
         })
     }
+}
+
+fn lock(held: &Mutex<Option<Held>>) -> MutexGuard<'_, Option<Held>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn read(path: &Path) -> Result<Secret, VaultFault> {

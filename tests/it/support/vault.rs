@@ -50,8 +50,10 @@ pub(crate) enum Fault {
     Wrong,
     /// The first SET of a call with several is told to fail.
     Item,
-    /// No answer.
+    /// No answer to who wants signatures.
     Stall,
+    /// No answer to a log-in.
+    StallLogIn,
 }
 
 struct Book {
@@ -67,6 +69,8 @@ struct Book {
     log_ins: usize,
     lease: u64,
     namespaces: BTreeSet<String>,
+    /// Requests that get no answer.
+    stalled: usize,
 }
 
 /// A running server. Dropping it closes the port.
@@ -103,6 +107,7 @@ impl VaultServer {
             log_ins: 0,
             lease: 3600,
             namespaces: BTreeSet::new(),
+            stalled: 0,
         };
         let book = Arc::new(Mutex::new(book));
         let router = Router::new().fallback(answer).with_state(Arc::clone(&book));
@@ -169,6 +174,15 @@ impl VaultServer {
     /// SETs of each call that was answered.
     pub(crate) fn batches(&self) -> Vec<usize> {
         self.book().batches.clone()
+    }
+
+    /// Requests so far that got no answer.
+    pub(crate) fn stalled(&self) -> usize {
+        self.book().stalled
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn log_ins(&self) -> usize {
@@ -242,8 +256,18 @@ async fn answer(State(book): State<Arc<Mutex<Book>>>, request: Request) -> Respo
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let what = format!("{} {}", head.method, head.uri.path());
     let is_sign = what == format!("POST /v1/transit/sign/{KEY}/sha2-256");
-    let stalls = book.lock().expect("a book").fault == Fault::Stall;
-    if stalls && is_sign {
+    let is_log_in = what == "POST /v1/auth/kubernetes/login";
+    let stalls = {
+        let mut book = book.lock().expect("a book");
+        let stalls = match book.fault {
+            Fault::Stall => is_sign,
+            Fault::StallLogIn => is_log_in,
+            _ => false,
+        };
+        book.stalled += usize::from(stalls);
+        stalls
+    };
+    if stalls {
         std::future::pending::<()>().await;
     }
     let mut book = book.lock().expect("a book");
@@ -252,7 +276,7 @@ async fn answer(State(book): State<Arc<Mutex<Book>>>, request: Request) -> Respo
         Fault::Sign(status) if is_sign => return fails(status, "permission denied"),
         _ => {}
     }
-    if what == "POST /v1/auth/kubernetes/login" {
+    if is_log_in {
         return book.log_in(&body);
     }
     if !book.knows(&head.headers) {
