@@ -1,26 +1,20 @@
-//! What the driver itself does with Kafka: it produces the records, watches what the group commits, reads dead letters.
+//! What the driver itself reads of Kafka: what the group commits, dead letters, replays.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message as _};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::load::{KEYED, LOOSE, Produced, Unit};
+use super::load::{KEYED, LOOSE};
 use super::oracle::{Committed, Letter, Place, Replay, Told};
 use super::receiver::{fingerprint, now_ms};
 use super::support::wire::{Seen as Read, Wire};
 
 /// Id of the stream.
 pub(crate) const STREAM: &str = "chaos";
-/// Longer than any outage of a run.
-const DELIVERY: Duration = Duration::from_secs(240);
 /// Between two questions about what is committed.
 const WATCH: Duration = Duration::from_millis(400);
 
@@ -41,162 +35,6 @@ impl Topics {
         list.add_partition_range(&self.keyed, 0, KEYED - 1);
         list.add_partition_range(&self.loose, 0, LOOSE - 1);
         list
-    }
-}
-
-/// Where each record came to lie, by the order of producing.
-#[derive(Default)]
-struct Landed {
-    places: Mutex<Vec<Option<(i32, i64)>>>,
-    units: Mutex<Vec<(bool, Vec<Unit>)>>,
-    acknowledged: AtomicU64,
-    failure: Mutex<Option<String>>,
-}
-
-struct Context(Arc<Landed>);
-
-impl ClientContext for Context {
-    fn error(&self, _: KafkaError, _: &str) {}
-}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = Box<usize>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, number: Box<usize>) {
-        match result {
-            Ok(message) => {
-                let place = (message.partition(), message.offset());
-                self.0.places.lock().expect("no panic")[*number] = Some(place);
-                self.0.acknowledged.fetch_add(1, Ordering::Relaxed);
-            }
-            Err((error, _)) => {
-                *self.0.failure.lock().expect("no panic") = Some(error.to_string());
-            }
-        }
-    }
-}
-
-/// Produces the records of a run, in order.
-pub(crate) struct Source {
-    producer: ThreadedProducer<Context>,
-    landed: Arc<Landed>,
-    topics: Topics,
-}
-
-impl Source {
-    pub(crate) fn new(wire: &Wire, topics: &Topics) -> Source {
-        let landed = Arc::new(Landed::default());
-        let mut config = wire.client();
-        config
-            .set("acks", "all")
-            .set("enable.idempotence", "true")
-            .set("linger.ms", "20")
-            .set("reconnect.backoff.max.ms", "500")
-            .set("message.timeout.ms", DELIVERY.as_millis().to_string());
-        Source {
-            producer: config
-                .create_with_context(Context(Arc::clone(&landed)))
-                .expect("a producer"),
-            landed,
-            topics: topics.clone(),
-        }
-    }
-
-    /// Hands one record over; it is acknowledged later.
-    pub(crate) async fn produce(&mut self, record: Produced) {
-        let number = {
-            let mut units = self.landed.units.lock().expect("no panic");
-            units.push((record.keyed, record.units));
-            units.len() - 1
-        };
-        self.landed.places.lock().expect("no panic").push(None);
-        loop {
-            let mut message =
-                BaseRecord::with_opaque_to(self.topics.name(record.keyed), Box::new(number))
-                    .partition(record.partition)
-                    .payload(record.value.as_bytes());
-            if let Some(key) = &record.key {
-                message = message.key(key.as_bytes());
-            }
-            match self.producer.send(message) {
-                Ok(()) => return,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                Err((error, _)) => panic!("producing: {error}"),
-            }
-        }
-    }
-
-    pub(crate) fn acknowledged(&self) -> Acknowledged {
-        Acknowledged(Arc::clone(&self.landed))
-    }
-
-    /// Waits until every record is acknowledged; where each of them is, and what is in it.
-    ///
-    /// # Errors
-    /// When one was not: then nothing can be said about the bridge.
-    pub(crate) fn places(self) -> Result<Vec<(Place, Vec<Unit>)>, String> {
-        self.producer
-            .flush(DELIVERY)
-            .map_err(|e| format!("producing: {e}"))?;
-        if let Some(failure) = self.landed.failure.lock().expect("no panic").take() {
-            return Err(format!("a record was not acknowledged: {failure}"));
-        }
-        let places = self.landed.places.lock().expect("no panic");
-        let units = std::mem::take(&mut *self.landed.units.lock().expect("no panic"));
-        let all = units.into_iter().zip(places.iter());
-        let mut ends: BTreeMap<(bool, i32), i64> = BTreeMap::new();
-        all.map(|((keyed, units), place)| {
-            let (partition, offset) = place.ok_or("a record has no place")?;
-            // Nobody else produces there, so each is behind the one before it. librdkafka does not know the offset (below 0)
-            // of one that it wrote again and the broker had already.
-            let next = ends.entry((keyed, partition)).or_insert(0);
-            if offset >= 0 && offset != *next {
-                return Err(format!(
-                    "a record is at {offset} of {partition}, not at {next}"
-                ));
-            }
-            let offset = *next;
-            *next += 1;
-            Ok((
-                Place {
-                    keyed,
-                    partition,
-                    offset,
-                },
-                units,
-            ))
-        })
-        .collect()
-    }
-}
-
-/// How many records the brokers have.
-pub(crate) struct Acknowledged(Arc<Landed>);
-
-impl Acknowledged {
-    pub(crate) fn count(&self) -> u64 {
-        self.0.acknowledged.load(Ordering::Relaxed)
-    }
-
-    /// Where they are, and what is in them.
-    pub(crate) fn records(&self) -> Vec<(Place, Vec<Unit>)> {
-        let units = self.0.units.lock().expect("no panic");
-        let places = self.0.places.lock().expect("no panic");
-        let known = units.iter().zip(places.iter());
-        known
-            .filter_map(|((keyed, units), place)| {
-                let (partition, offset) = (*place).filter(|(_, offset)| *offset >= 0)?;
-                let keyed = *keyed;
-                let place = Place {
-                    keyed,
-                    partition,
-                    offset,
-                };
-                Some((place, units.clone()))
-            })
-            .collect()
     }
 }
 
@@ -347,7 +185,7 @@ fn letter(seen: &Read, keyed: bool) -> Option<Letter> {
     })
 }
 
-fn place(seen: &Read, keyed: bool) -> Place {
+pub(crate) fn place(seen: &Read, keyed: bool) -> Place {
     Place {
         keyed,
         partition: seen.partition,

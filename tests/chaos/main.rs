@@ -24,6 +24,7 @@ mod plan;
 mod receiver;
 mod report;
 mod run;
+mod source;
 mod stage;
 mod store;
 #[path = "../it/support/mod.rs"]

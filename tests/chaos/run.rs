@@ -10,13 +10,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cluster::Cluster;
 use super::desk::Desk;
-use super::kafka::{Acknowledged, Source, Watch, letters, open_replays, replays};
+use super::kafka::{Watch, letters, open_replays, replays};
 use super::load::{Load, Unit};
 use super::names::jti;
 use super::oracle::{Findings, History, Place, judge};
 use super::plan::{Act, Step, schedule};
 use super::receiver::fingerprint;
 use super::report::{Counts, finish};
+use super::source::{Acknowledged, Source};
 use super::stage::{Sets, Stage, set_up};
 use super::suspect::{finds, is_suspect};
 use super::wishes::{Protocol, Wishes};
@@ -277,8 +278,7 @@ impl Run {
                 () = sleep(LOOK) => self.tell().await,
             }
         };
-        let records = tokio::task::spawn_blocking(|| source.places());
-        let records = records.await.map_err(|e| e.to_string())??;
+        let records = source.places(&self.world.wire).await?;
         let (wanted, world) = (records.len() as u64, &self.world);
         let began = Instant::now();
         let deadline = began + DRAIN + self.wishes.time / 3;
