@@ -20,6 +20,7 @@ use crate::ffi::{self, TopicId};
 use crate::record::{Origin, Record};
 
 use super::context::Context;
+use super::doubt::Silent;
 use super::events::{Notice, Order, Seat, Seated};
 use super::membership::Membership;
 use super::room::Room;
@@ -115,8 +116,8 @@ pub struct Poller {
     pub(super) asks_seated: bool,
     /// How often it was.
     pub(super) times_asked: u64,
-    /// What it confirmed is looked at again then: the broker did not say where a log ends.
-    pub(super) confirm_at: Instant,
+    /// What is in doubt, and does not say where its log ends.
+    pub(super) silent: Silent,
     /// Losses that the desk has not heard of yet: until then no tick says that anything may be sent.
     pub(super) unheard_losses: usize,
     /// Which topics the names meant when we last had partitions of them; when to look again. Kept when they leave: the group
@@ -155,7 +156,7 @@ impl Poller {
             asked_group: None,
             asks_seated: false,
             times_asked: 0,
-            confirm_at: Instant::now(),
+            silent: Silent::default(),
             unheard_losses: 0,
             topic_ids: HashMap::new(),
             identify_at: Instant::now(),
@@ -243,10 +244,11 @@ impl Poller {
     }
 
     /// One loop more. After a gap as long as half a session the group is asked before anything may be sent.
-    fn tick(&mut self, consumer: &BaseConsumer<Context>) {
+    pub(super) fn tick(&mut self, consumer: &BaseConsumer<Context>) {
         let was_silent = self.membership.looped();
         self.asks_seated |= was_silent && self.unprepared.is_some();
-        if was_silent && !self.places.is_empty() && self.asked_group.is_none() {
+        // An answer to a question from before the silence would prove nothing.
+        if was_silent && !self.places.is_empty() {
             tracing::warn!(
                 "the poller was silent for half a session; asking the group whether the partitions are still ours"
             );

@@ -47,10 +47,7 @@ impl Poller {
                 }
                 Said::Revoke(partitions) => self.revoke(consumer, &partitions),
                 Said::Committed { list, asked } => {
-                    // The answer for an older time may be from before a long silence.
-                    if asked == Some(self.times_asked) {
-                        self.asked_group = None;
-                    }
+                    self.told_by_the_group(asked);
                     self.committed(list);
                 }
                 Said::CommitFailed(error) => self.commit_failed(&error),
@@ -64,6 +61,14 @@ impl Poller {
             }
         }
         None
+    }
+
+    /// The group took a commit, which asked it for this time if it did. The answer for an older time may be from before a
+    /// long silence.
+    pub(super) fn told_by_the_group(&mut self, asked: Option<u64>) {
+        if asked == Some(self.times_asked) {
+            self.asked_group = None;
+        }
     }
 
     fn committed(&self, list: Vec<(String, i32, i64)>) {

@@ -35,6 +35,23 @@ impl Membership {
         }
     }
 
+    /// One that is as old as a session, so that it can have been silent for longer than a lease.
+    #[cfg(test)]
+    pub(super) fn as_old_as(session_timeout: Duration) -> Self {
+        let born = Instant::now().checked_sub(session_timeout);
+        Self {
+            born: born.expect("the machine is older than that"),
+            ..Self::new(session_timeout)
+        }
+    }
+
+    /// As if the process had been stopped since the membership was born.
+    #[cfg(test)]
+    pub(super) fn sleep(&self) {
+        self.looped.store(0, Ordering::SeqCst);
+        self.sure_until.store(0, Ordering::SeqCst);
+    }
+
     fn now_ms(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }

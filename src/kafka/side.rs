@@ -374,4 +374,4 @@ impl Poller {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -81,6 +81,13 @@ impl Place {
         (Arc::clone(topic), self.partition)
     }
 
+    /// It is let go because the shared state does not take what is decided about it.
+    pub(super) fn leave_fenced(&mut self, until: Instant) {
+        (self.leaving, self.fenced) = (Some(until), true);
+        self.lease.soft.cancel();
+        self.lease.fenced.cancel();
+    }
+
     /// A journey has its outcome; what is left is to make it durable.
     pub(super) fn decided(&mut self) {
         self.under_way = self.under_way.saturating_sub(1);

@@ -109,6 +109,11 @@ impl Side {
         }
     }
 
+    /// Those of these seats that are read here.
+    pub(in crate::kafka) fn among(&self, seats: &[Seat]) -> Vec<Seat> {
+        self.seats(|place| seats.contains(&place.seat))
+    }
+
     fn any(&self, is: impl Fn(&SidePlace) -> bool) -> bool {
         self.all().any(|(_, _, place)| is(place))
     }

@@ -5,7 +5,7 @@ use crate::kafka::room::{Room, RoomLimits};
 use crate::kafka::start::StartAt;
 
 /// Settings of a consumer with a side topic, for a cluster that nobody asks.
-pub(super) fn settings() -> ConsumerSettings {
+pub(in crate::kafka) fn settings() -> ConsumerSettings {
     ConsumerSettings {
         client: KafkaClient::new("127.0.0.1:1", "test", []),
         group: "g".to_owned(),
@@ -18,7 +18,12 @@ pub(super) fn settings() -> ConsumerSettings {
         side: Some(SideSettings {
             group: "g.replay".to_owned(),
             rate: 1e6,
-            names: Arc::new(|_| None),
+            names: Arc::new(|source| {
+                (source == "detections").then(|| SideNames {
+                    side: "side".to_owned(),
+                    outcomes: "outcomes".to_owned(),
+                })
+            }),
         }),
     }
 }
@@ -57,6 +62,15 @@ pub(super) fn place() -> SidePlace {
         waiting: (0, 0),
         paused: false,
     }
+}
+
+/// The side of a stream that reads partition 0 of `side` under this seat.
+pub(in crate::kafka) fn reads(settings: &ConsumerSettings, seat: Seat) -> Side {
+    let mut side = Side::new(settings.side.clone().expect("a side"), settings);
+    let place = SidePlace { seat, ..place() };
+    let places = BTreeMap::from([(0, place)]);
+    side.places.insert("side".to_owned(), places);
+    side
 }
 
 /// The source partition, read beyond every end.

@@ -31,9 +31,19 @@ impl Desk {
             tracing::info!(stream = self.stream.id(), topic = %seat.topic, partition = seat.partition, committed = seat.committed, "partition assigned");
             let mut lease = self.lease();
             if let Some(side) = &seat.side {
-                // What is known about a replay is known of its source partition.
-                lease.taken_over = self.taken_over(&side.source, seat.partition);
-                self.places.insert(seat.seat, Place::new(&seat, lease));
+                let source = self.source_place(&side.source, seat.partition);
+                // What is known about a replay is known of its source partition; without that it is about to leave as well.
+                lease.taken_over = source.map_or_else(CancellationToken::new, |source| {
+                    source.lease.taken_over.clone()
+                });
+                let leaves_fenced = source.filter(|source| source.fenced);
+                let leaves_fenced = leaves_fenced.and_then(|source| source.leaving);
+                let mut place = Place::new(&seat, lease);
+                if let Some(until) = leaves_fenced {
+                    // It came when that was let go already, and goes along.
+                    place.leave_fenced(until);
+                }
+                self.places.insert(seat.seat, place);
                 continue;
             }
             self.stream.parts.metrics.rebalances.inc("assigned");
@@ -47,14 +57,11 @@ impl Desk {
         }
     }
 
-    /// Cancelled when the state has told about this partition of a source topic.
-    fn taken_over(&self, topic: &str, partition: i32) -> CancellationToken {
-        let source = self.places.values().find(|place| {
+    /// The place of this partition of a source topic.
+    fn source_place(&self, topic: &str, partition: i32) -> Option<&Place> {
+        let mut places = self.places.values();
+        places.find(|place| {
             place.side.is_none() && &*place.topic == topic && place.partition == partition
-        });
-        // Without its source partition a side partition is about to leave as well.
-        source.map_or_else(CancellationToken::new, |place| {
-            place.lease.taken_over.clone()
         })
     }
 
@@ -132,9 +139,7 @@ impl Desk {
         let mut seats = Vec::new();
         for (seat, place) in &mut self.places {
             if place.source_partition() == of && place.leaving.is_none() {
-                (place.leaving, place.fenced) = (Some(until), true);
-                place.lease.soft.cancel();
-                place.lease.fenced.cancel();
+                place.leave_fenced(until);
                 seats.push(*seat);
             }
         }
