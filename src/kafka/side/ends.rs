@@ -52,28 +52,26 @@ impl Answers {
 /// A source partition.
 type Asked = (Arc<str>, i32);
 
-/// Who is asked now, of those that somebody waits for: all that answer well, or one alone, if that is allowed.
-fn chosen(wanted: &BTreeMap<Asked, Answers>, now: Instant, alone: bool) -> Vec<Asked> {
+/// Who is asked now, of those that somebody waits for: all that answer well together, and then one of the others, if that is
+/// allowed. For there may always be some that answer well.
+fn chosen(wanted: &BTreeMap<Asked, Answers>, now: Instant, alone: bool) -> [Vec<Asked>; 2] {
     let of = |which: &dyn Fn(Answers) -> bool| {
         let found = wanted.iter().filter(|(_, answers)| which(**answers));
         found.map(|(asked, _)| asked.clone()).collect::<Vec<_>>()
     };
     let well = of(&|answers| answers == Answers::Well);
-    if !well.is_empty() || !alone {
-        return well;
+    if !alone {
+        return [well, Vec::new()];
     }
-    let perhaps = of(&|answers| answers == Answers::Perhaps);
-    if !perhaps.is_empty() {
-        return perhaps.into_iter().take(1).collect();
-    }
+    let perhaps = of(&|answers| answers == Answers::Perhaps)
+        .into_iter()
+        .next();
     let due = wanted.iter().filter_map(|(asked, answers)| match answers {
         Answers::Not(at, _) if *at <= now => Some((*at, asked)),
         _ => None,
     });
-    due.min()
-        .map(|(_, asked)| asked.clone())
-        .into_iter()
-        .collect()
+    let one = perhaps.or_else(|| Some(due.min()?.1.clone()));
+    [well, one.into_iter().collect()]
 }
 
 /// The ends of these logs, without those that do not tell.
@@ -98,15 +96,16 @@ impl Side {
     pub(super) fn ask_for_ends(&mut self, consumer: &BaseConsumer<Context>) {
         let now = Instant::now();
         let wanted = self.wanted_ends();
-        let asked = chosen(&wanted, now, self.ends_at <= now);
-        if asked.is_empty() {
-            return;
+        for asked in chosen(&wanted, now, self.ends_at <= now) {
+            if asked.is_empty() {
+                continue;
+            }
+            let told = ends(consumer, &asked).unwrap_or_else(|error| {
+                tracing::debug!(%error, partitions = asked.len(), "where the logs of source partitions end is not known; asking again");
+                BTreeMap::new()
+            });
+            self.are_told(&asked, &told, Instant::now());
         }
-        let told = ends(consumer, &asked).unwrap_or_else(|error| {
-            tracing::debug!(%error, partitions = asked.len(), "where the logs of source partitions end is not known; asking again");
-            BTreeMap::new()
-        });
-        self.are_told(&asked, &told, Instant::now());
     }
 
     /// The source partitions whose end a replay waits for.
@@ -177,19 +176,40 @@ mod tests {
 
     fn asked(side: &Side, now: Instant) -> Vec<i32> {
         let asked = chosen(&side.wanted_ends(), now, side.ends_at <= now);
-        asked.into_iter().map(|(_, partition)| partition).collect()
+        let asked = asked.into_iter().flatten();
+        asked.map(|(_, partition)| partition).collect()
     }
 
-    /// One question; `silent` makes it fail for whoever is asked with it.
+    /// One turn; `silent` makes a question fail for whoever is asked with it.
     fn turn(side: &mut Side, silent: i32, now: Instant) -> Vec<i32> {
-        let asked = chosen(&side.wanted_ends(), now, side.ends_at <= now);
-        let partitions: Vec<i32> = asked.iter().map(|(_, partition)| *partition).collect();
-        let told = match partitions.contains(&silent) {
-            true => BTreeMap::new(),
-            false => asked.iter().map(|one| (one.clone(), 7)).collect(),
-        };
-        side.are_told(&asked, &told, now);
-        partitions
+        let mut all = Vec::new();
+        for asked in chosen(&side.wanted_ends(), now, side.ends_at <= now) {
+            let partitions: Vec<i32> = asked.iter().map(|(_, partition)| *partition).collect();
+            let told = match partitions.contains(&silent) {
+                true => BTreeMap::new(),
+                false => asked.iter().map(|one| (one.clone(), 7)).collect(),
+            };
+            if !asked.is_empty() {
+                side.are_told(&asked, &told, now);
+            }
+            all.extend(partitions);
+        }
+        all
+    }
+
+    /// Of one partition there is always a replay that wants to know.
+    #[test]
+    fn one_that_answers_well_keeps_none_of_the_others_waiting() {
+        let mut side = side();
+        let now = side.ends_at;
+        turn(&mut side, 1, now);
+        let mut asked = Vec::new();
+        for _ in 0..3 {
+            side.waiting[0].behind = None;
+            asked.extend(turn(&mut side, 9, now));
+        }
+        assert!(asked.contains(&1) && asked.contains(&2), "{asked:?}");
+        assert!(side.waiting.iter().all(|one| one.behind == Some(7)));
     }
 
     #[test]
@@ -206,7 +226,7 @@ mod tests {
         assert_eq!(known, [Some(7), None, Some(7)]);
         // A new replay of an other one does not wait for it.
         side.waiting[0].behind = None;
-        assert_eq!(turn(&mut side, 1, now), [0]);
+        assert_eq!(turn(&mut side, 1, now), [0, 1]);
         let mut pauses = Vec::new();
         for _ in 0..6 {
             let before = now;
@@ -216,7 +236,7 @@ mod tests {
             assert_eq!(turn(&mut side, 1, now), [1]);
             pauses.push((now - before).as_secs());
         }
-        assert_eq!(pauses, [0, 2, 4, 8, 15, 15]);
+        assert_eq!(pauses, [2, 4, 8, 15, 15, 15]);
         now += AGAIN_AT_MOST;
         assert_eq!(turn(&mut side, 9, now), [1], "it answers");
         assert!(side.waiting.iter().all(|one| one.behind == Some(7)));
