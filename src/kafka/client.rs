@@ -121,7 +121,7 @@ pub enum Trouble {
     Acl,
     /// A topic of the stream does not exist (yet).
     UnknownTopic,
-    /// No broker answers. The moment's fault: librdkafka goes on trying.
+    /// No broker answers, or not the one that could. The moment's fault: librdkafka goes on trying.
     Unreachable,
     /// Anything else: logged and counted, librdkafka goes on.
     Other,
@@ -164,7 +164,16 @@ impl Trouble {
             | Code::NetworkException
             | Code::CoordinatorNotAvailable
             | Code::CoordinatorLoadInProgress
-            | Code::NotCoordinator => Self::Unreachable,
+            | Code::NotCoordinator
+            // Another broker answers, as soon as everybody knows which.
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::ReplicaNotAvailable
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::OffsetNotAvailable
+            | Code::KafkaStorageError
+            | Code::RequestTimedOut => Self::Unreachable,
             _ => Self::Other,
         }
     }

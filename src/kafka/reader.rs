@@ -15,19 +15,21 @@ use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::KafkaClient;
+use super::client::{KafkaClient, Trouble, code_of};
 use crate::record::{Origin, Record};
 pub use fault::ReadError;
 use fault::failed;
 use listener::Listener;
 pub use turn::Turn;
 
-/// For one answer of the broker.
+/// For one answer of the broker, also when it is asked for again.
 const ASK: Duration = Duration::from_secs(10);
+/// Time between two questions, while a broker is away for a moment or leads a partition no longer.
+const AGAIN: Duration = Duration::from_millis(250);
 /// So long librdkafka is listened to when something has failed.
 const HEAR: Duration = Duration::from_millis(200);
 
@@ -80,10 +82,9 @@ impl Reader {
     /// [`ReadError::NoTopic`], [`ReadError::Kafka`].
     pub fn partitions(&self, topic: &str) -> Result<Vec<i32>, ReadError> {
         let doing = || format!("topic {topic} cannot be looked at");
-        let metadata = self
-            .consumer
-            .fetch_metadata(Some(topic), ASK)
-            .map_err(|source| self.failed(doing(), source))?;
+        let metadata = self.ask(doing, |left| {
+            self.consumer.fetch_metadata(Some(topic), left)
+        })?;
         let found = metadata.topics().iter().find(|t| t.name() == topic);
         let Some(found) = found else {
             return Err(ReadError::NoTopic(topic.to_owned()));
@@ -103,10 +104,8 @@ impl Reader {
     /// # Errors
     /// [`ReadError::Kafka`].
     pub fn topics(&self) -> Result<Vec<String>, ReadError> {
-        let metadata = self
-            .consumer
-            .fetch_metadata(None, ASK)
-            .map_err(|source| self.failed("the topics cannot be listed".to_owned(), source))?;
+        let doing = || "the topics cannot be listed".to_owned();
+        let metadata = self.ask(doing, |left| self.consumer.fetch_metadata(None, left))?;
         let topics = metadata.topics().iter();
         Ok(topics.map(|topic| topic.name().to_owned()).collect())
     }
@@ -117,10 +116,8 @@ impl Reader {
     /// [`ReadError::Kafka`].
     pub fn bounds(&self, topic: &str, partition: i32) -> Result<Bounds, ReadError> {
         let doing = || format!("the ends of {topic}:{partition} cannot be looked up");
-        let (first, end) = self
-            .consumer
-            .fetch_watermarks(topic, partition, ASK)
-            .map_err(|source| self.failed(doing(), source))?;
+        let ask = |left| self.consumer.fetch_watermarks(topic, partition, left);
+        let (first, end) = self.ask(doing, ask)?;
         Ok(first..end)
     }
 
@@ -138,15 +135,11 @@ impl Reader {
             list.add_partition(topic, *partition);
         }
         let doing = || format!("the commits of the group on {topic} cannot be read");
-        let told = self
-            .consumer
-            .committed_offsets(list, ASK)
-            .map_err(|source| self.failed(doing(), source))?;
+        let told = self.ask(doing, |left| {
+            every_one(self.consumer.committed_offsets(list.clone(), left)?)
+        })?;
         let mut committed = BTreeMap::new();
         for element in told.elements() {
-            element
-                .error()
-                .map_err(|source| self.failed(doing(), source))?;
             if let Offset::Offset(next) = element.offset() {
                 committed.insert(element.partition(), next);
             }
@@ -173,10 +166,9 @@ impl Reader {
                 .map_err(|source| self.failed("the time is none".to_owned(), source))?;
         }
         let doing = || format!("topic {topic} cannot be searched by time");
-        let told = self
-            .consumer
-            .offsets_for_times(ask, ASK)
-            .map_err(|source| self.failed(doing(), source))?;
+        let told = self.ask(doing, |left| {
+            every_one(self.consumer.offsets_for_times(ask.clone(), left)?)
+        })?;
         for element in told.elements() {
             if let Offset::Offset(offset) = element.offset() {
                 found.insert(element.partition(), offset);
@@ -263,6 +255,16 @@ impl Reader {
         }
     }
 
+    /// Asks until there is an answer, or one that will not change by asking again, or [`ASK`] is over.
+    fn ask<T>(
+        &self,
+        doing: impl Fn() -> String,
+        ask: impl Fn(Duration) -> KafkaResult<T>,
+    ) -> Result<T, ReadError> {
+        let until = Instant::now() + ASK;
+        asked(until, AGAIN, ask).map_err(|source| self.failed(doing(), source))
+    }
+
     fn failed(&self, doing: String, source: KafkaError) -> ReadError {
         // What librdkafka said is told by polls only, and a question polls nothing. Nobody wants records any more.
         // Errors end a poll, log lines do not.
@@ -271,5 +273,69 @@ impl Reader {
             let _ = self.consumer.poll(left);
         }
         failed(&doing, self.consumer.context().said(), source)
+    }
+}
+
+/// The answer about all partitions; the first error of one, if there is one.
+fn every_one(told: TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+    told.elements()
+        .iter()
+        .try_for_each(|element| element.error())?;
+    Ok(told)
+}
+
+/// Asks with the time that is left, again after so long while the fault is the moment's.
+fn asked<T>(
+    until: Instant,
+    again: Duration,
+    ask: impl Fn(Duration) -> KafkaResult<T>,
+) -> KafkaResult<T> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match ask(left) {
+            Err(error) if is_of_the_moment(&error) && Instant::now() + again < until => {
+                std::thread::park_timeout(again);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn is_of_the_moment(error: &KafkaError) -> bool {
+    code_of(error).is_some_and(|code| Trouble::of(code) == Trouble::Unreachable)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use rdkafka::error::RDKafkaErrorCode as Code;
+
+    use super::*;
+
+    #[test]
+    fn a_leader_that_has_just_changed_is_asked_for_again() {
+        let cases = [
+            (Code::NotLeaderForPartition, true),
+            (Code::LeaderNotAvailable, true),
+            (Code::NotCoordinator, true),
+            (Code::TopicAuthorizationFailed, false),
+            (Code::UnknownTopicOrPartition, false),
+        ];
+        for (code, again) in cases {
+            let times = Cell::new(0);
+            let answer = |_| {
+                times.set(times.get() + 1);
+                match times.get() {
+                    1 => Err(KafkaError::MetadataFetch(code)),
+                    _ => Ok(7),
+                }
+            };
+            let until = Instant::now() + Duration::from_secs(60);
+            let told = asked(until, Duration::ZERO, answer).ok();
+            assert_eq!(told, again.then_some(7), "{code:?}");
+            let never = |_| Err::<(), _>(KafkaError::MetadataFetch(code));
+            asked(Instant::now(), Duration::ZERO, never).expect_err("the time is over");
+        }
     }
 }

@@ -15,6 +15,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::fault::{ReadError, failed};
+use super::{AGAIN, asked};
 use crate::kafka::client::{self, KafkaClient, Trouble, code_of};
 use crate::kafka::token;
 
@@ -102,15 +103,14 @@ impl Turn {
     fn is_alone(&self) -> Result<bool, ReadError> {
         let until = Instant::now() + LEAVE;
         loop {
-            let list = self
-                .consumer
-                .fetch_group_list(Some(&self.group), PATIENCE)
-                .map_err(|source| {
-                    let doing = format!("the members of group {} are not known", self.group);
-                    failed(&doing, None, source)
-                })?;
+            let ask = |left| self.consumer.fetch_group_list(Some(&self.group), left);
+            let list = asked(Instant::now() + PATIENCE, AGAIN, ask).map_err(|source| {
+                let doing = format!("the members of group {} are not known", self.group);
+                failed(&doing, None, source)
+            })?;
             let members: usize = list.groups().iter().map(|of| of.members().len()).sum();
-            if members <= 1 {
+            // We are one of them: a broker that knows of nobody does not know yet.
+            if members == 1 {
                 return Ok(self.is_ours());
             }
             if !self.is_ours() || Instant::now() >= until {
