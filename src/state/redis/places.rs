@@ -28,17 +28,28 @@ pub(super) struct Assignment {
 }
 
 impl Assignment {
-    /// What it means, from the tenure as it is spelled in Redis, and the tenure to be. What cannot be read counts as never
-    /// seen. Then its epochs begin anywhere: of marks and levels that are there all the same none belongs to them.
-    pub(super) fn tenure(&self, found: &str) -> (Handover, Tenure) {
+    /// What it means, from the tenure as it is spelled in Redis and from what was known of one of our own, and the tenure to
+    /// be. What cannot be read counts as never seen. Then its epochs begin anywhere: of marks and levels that are there all
+    /// the same none belongs to them.
+    pub(super) fn tenure(&self, found: &str, known: &Known) -> (Handover, Tenure) {
         if let Some((mut tenure, _)) = text::read_tenure(found) {
             let settled = tenure.next_offset;
+            let is_outdated = known.is_newer_than(&tenure);
             let handover = tenure.assigned(self.committed, self.log_end);
+            if handover == Handover::Continued && known.is_another_log {
+                known.begin_marks(&mut tenure);
+                return (Handover::Recreated, tenure);
+            }
             if handover == Handover::Continued {
                 // All members share it, and a commit may lag behind it: what they have settled is not somebody else's work
                 // when it is committed later. So of offsets that were set back (by an operator, or in a rewind) it is only
                 // beyond the old progress that the work of somebody without this Redis shows.
                 tenure.next_offset = tenure.next_offset.max(settled);
+            }
+            if handover == Handover::Continued && is_outdated {
+                known.begin_marks(&mut tenure);
+                known.begin_levels(&mut tenure);
+                return (Handover::TakenOver, tenure);
             }
             return (handover, tenure);
         }
@@ -54,10 +65,45 @@ impl Assignment {
     }
 }
 
+/// What a process knows about a partition from before it was assigned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    /// It was assigned as another log than the one before, and the server could not be told.
+    pub(super) is_another_log: bool,
+    /// The last tenure of its own here, with what the server had acknowledged.
+    last: Option<Held>,
+}
+
+impl Known {
+    /// The server had acknowledged more than what stands there, or a later epoch: a replica took over that did not have it.
+    fn is_newer_than(&self, tenure: &Tenure) -> bool {
+        self.last.as_ref().is_some_and(|last| {
+            let here = (tenure.marks_epoch, tenure.levels_epoch);
+            last.epochs > here || (last.epochs == here && last.has_more_than(tenure))
+        })
+    }
+
+    /// Begins an epoch to which none of the marks there belongs.
+    fn begin_marks(&self, tenure: &mut Tenure) {
+        let last = self.last.as_ref().map_or(0, |last| last.epochs.0);
+        tenure.marks_epoch = tenure.marks_epoch.max(last) + 1;
+        tenure.newest_mark = None;
+    }
+
+    /// The same for levels, and goes on from the progress that was acknowledged.
+    fn begin_levels(&self, tenure: &mut Tenure) {
+        let Some(last) = &self.last else { return };
+        tenure.levels_epoch = tenure.levels_epoch.max(last.epochs.1) + 1;
+        tenure.next_offset = tenure.next_offset.max(last.settled);
+    }
+}
+
 /// What a process knows about a partition of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Held {
     pub(super) token: Token,
+    /// Of marks and of levels, as they were when the partition was assigned; 0: the server was not asked.
+    pub(super) epochs: (i64, i64),
     /// The progress that the server acknowledged since the assignment.
     pub(super) settled: Option<i64>,
     /// The highest offset of a mark that the server acknowledged since then.
@@ -67,8 +113,12 @@ pub(super) struct Held {
 impl Held {
     /// The tenure is ours and does not have what was acknowledged.
     fn is_ahead_of(&self, tenure: &Tenure, owner: &str) -> bool {
-        let is_ahead = self.settled > tenure.next_offset || self.newest_mark > tenure.newest_mark;
-        owner == &*self.token && is_ahead
+        owner == &*self.token && self.has_more_than(tenure)
+    }
+
+    /// The server had acknowledged what is not there.
+    fn has_more_than(&self, tenure: &Tenure) -> bool {
+        self.settled > tenure.next_offset || self.newest_mark > tenure.newest_mark
     }
 
     /// Whether the server, on which this tenure was found, has lost writes of ours that it had acknowledged.
@@ -103,15 +153,36 @@ impl Held {
 #[derive(Debug, Default)]
 pub(super) struct Places {
     held: HashMap<Place, Held>,
+    /// Of partitions that were ours, or were assigned without the server: one entry a partition.
+    known: HashMap<Place, Known>,
     /// A write about these was refused since they were assigned.
     fenced: HashSet<Place>,
 }
 
 impl Places {
-    /// The partition is ours, under this token.
-    pub(super) fn begin(&mut self, place: &Place, token: &Token) {
+    /// What is known about a partition that is assigned.
+    pub(super) fn known(&self, place: &str) -> Known {
+        self.known.get(place).cloned().unwrap_or_default()
+    }
+
+    /// It was assigned, and the server could not be told.
+    pub(super) fn untold(&mut self, assignment: &Assignment) {
+        // Without a commit it is another log, or one that is read once more: its marks count no longer.
+        if assignment.committed.is_none() {
+            let known = self.known.entry(Arc::clone(&assignment.place));
+            known.or_default().is_another_log = true;
+        }
+    }
+
+    /// The partition is ours under this token, in the tenure that the server has, if it has been told.
+    pub(super) fn begin(&mut self, place: &Place, token: &Token, tenure: Option<&Tenure>) {
+        if tenure.is_some() {
+            self.known.remove(place);
+        }
+        let epochs = tenure.map(|tenure| (tenure.marks_epoch, tenure.levels_epoch));
         let held = Held {
             token: Arc::clone(token),
+            epochs: epochs.unwrap_or_default(),
             settled: None,
             newest_mark: None,
         };
@@ -122,7 +193,11 @@ impl Places {
     /// The partition is not ours any more.
     pub(super) fn end(&mut self, place: &str) {
         self.fenced.remove(place);
-        self.held.remove(place);
+        if let Some((place, held)) = self.held.remove_entry(place)
+            && held.epochs != (0, 0)
+        {
+            self.known.entry(place).or_default().last = Some(held);
+        }
     }
 
     /// A write about the partition was refused; says whether it is the first one of this tenure.
@@ -169,6 +244,7 @@ mod tests {
     fn only_a_tenure_of_our_own_is_begun_anew() {
         let held = Held {
             token: "ours".into(),
+            epochs: (3, 4),
             settled: Some(7),
             newest_mark: None,
         };
@@ -212,5 +288,85 @@ mod tests {
             assert_eq!(held.without_what_is_lost(&found), None);
             assert_eq!(held.without_levels(&found), None);
         }
+    }
+    /// What stands there, against the last tenure of our own: epochs 3 and 4, progress 7, a mark at 9.
+    #[test]
+    fn what_is_older_than_our_last_tenure_was_lost() {
+        let assignment = Assignment {
+            place: "t:0".into(),
+            token: "again".into(),
+            committed: Some(5),
+            log_end: 100,
+        };
+        let last = Held {
+            token: "ours".into(),
+            epochs: (3, 4),
+            settled: Some(7),
+            newest_mark: Some(9),
+        };
+        let known = Known {
+            is_another_log: false,
+            last: Some(last),
+        };
+        let there = |next_offset, newest_mark, marks_epoch, levels_epoch| Tenure {
+            next_offset: Some(next_offset),
+            newest_mark: Some(newest_mark),
+            marks_epoch,
+            levels_epoch,
+        };
+        let anew = |next_offset, marks_epoch, levels_epoch| Tenure {
+            newest_mark: None,
+            ..there(next_offset, 0, marks_epoch, levels_epoch)
+        };
+        use Handover::{Continued, Recreated, TakenOver};
+        let cases = [
+            (there(7, 9, 3, 4), Continued, there(7, 9, 3, 4), "all of it"),
+            (there(8, 12, 3, 4), Continued, there(8, 12, 3, 4), "more"),
+            (
+                there(5, 2, 4, 4),
+                Continued,
+                there(5, 2, 4, 4),
+                "begun anew",
+            ),
+            (there(5, 2, 3, 5), Continued, there(5, 2, 3, 5), "the same"),
+            (
+                there(7, 8, 3, 4),
+                TakenOver,
+                anew(7, 4, 5),
+                "a mark is lost",
+            ),
+            (
+                there(6, 9, 3, 4),
+                TakenOver,
+                anew(7, 4, 5),
+                "progress is lost",
+            ),
+            (
+                there(8, 12, 2, 4),
+                TakenOver,
+                anew(8, 4, 5),
+                "an epoch is lost",
+            ),
+            (
+                there(8, 12, 3, 3),
+                TakenOver,
+                anew(8, 4, 5),
+                "one of levels",
+            ),
+        ];
+        let meaning = |tenure: &Tenure, known: &Known| {
+            assignment.tenure(&text::tenure(tenure, "theirs"), known)
+        };
+        for (tenure, handover, to_be, what) in cases {
+            assert_eq!(meaning(&tenure, &known), (handover, to_be), "{what}");
+        }
+        let another = Known {
+            is_another_log: true,
+            last: None,
+        };
+        let found = meaning(&there(8, 12, 3, 4), &another);
+        assert_eq!(found, (Recreated, anew(5, 4, 4)));
+        let nothing = meaning(&there(8, 12, 3, 4), &Known::default());
+        assert_eq!(nothing, (Continued, there(8, 12, 3, 4)));
     }
 }

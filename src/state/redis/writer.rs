@@ -326,6 +326,9 @@ impl Writer {
         let continues = self.continues();
         for step in steps {
             if continues {
+                if let Some(assignment) = step.assignment() {
+                    self.places.untold(assignment);
+                }
                 if let Some(write) = step.bypass(&mut self.operator, error) {
                     self.kept.push_bounded(write);
                 }

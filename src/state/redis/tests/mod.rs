@@ -1,6 +1,7 @@
 //! Against a real redis-server: what happens when it goes, comes back, has lost something, or refuses us.
 
 mod access;
+mod again;
 mod looking;
 mod members;
 

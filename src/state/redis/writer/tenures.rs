@@ -27,15 +27,20 @@ impl Writer {
             return Ok(());
         }
         let has_gap = self.kept.has_gap;
+        let known = self.places.known(&assignment.place);
         let meaning = |found: &str| {
-            let (handover, mut tenure) = assignment.tenure(found);
+            let (handover, mut tenure) = assignment.tenure(found, &known);
             // What was forgotten in a bypass may have been levels: those that are there may be too old.
             tenure.levels_epoch += i64::from(has_gap);
-            Some((handover, text::tenure(&tenure, &assignment.token)))
+            let spelled = text::tenure(&tenure, &assignment.token);
+            Some(((handover, tenure), spelled))
         };
-        let handover = self.change(&assignment.place, meaning).await?;
-        self.places.begin(&assignment.place, &assignment.token);
-        if let (Some(Step::Assigned { answer, .. }), Some(handover)) = (steps.pop_front(), handover)
+        let meaning = self.change(&assignment.place, meaning).await?;
+        let tenure = meaning.as_ref().map(|(_, tenure)| tenure);
+        self.places
+            .begin(&assignment.place, &assignment.token, tenure);
+        if let (Some(Step::Assigned { answer, .. }), Some((handover, _))) =
+            (steps.pop_front(), meaning)
         {
             reply(answer, Ok(handover));
         }
@@ -46,7 +51,7 @@ impl Writer {
     /// over: it counts as fenced until it is assigned anew, which the group confirms first. Our token stands nowhere.
     fn unconfirmed(&mut self, assignment: &Assignment) {
         let Assignment { place, token, .. } = assignment;
-        self.places.begin(place, token);
+        self.places.begin(place, token, None);
         self.places.fence(place);
         tracing::info!(stream = %self.stream, %place, at = %self.common.at, "the partition was assigned while the Redis was away: it is taken over when the group has confirmed that it is ours");
     }
