@@ -13,7 +13,10 @@ use crate::support::numbered::{
     all_taken, assert_levels_follow, assert_whole_and_in_order, level_of, member, number_of,
     numbered, sharing, wave,
 };
+use crate::support::one_stream::OneStream;
+use crate::support::receipts::{arrived, is_about};
 use crate::support::redis_server::RedisServer;
+use crate::support::replays::unguarded;
 
 const HANDOVERS: &str = "setbridge_state_handovers_total";
 
@@ -78,6 +81,17 @@ async fn in_redis_levels_go_along() {
     }
 }
 
+/// In the Redis these partitions of the topic have another owner from now on.
+fn given_away(server: &RedisServer, topic: &str, partitions: i32) {
+    let keys = server.cli(&["KEYS", "*{okta}:stream"]);
+    let tenures = keys.trim().replace(":stream", ":p");
+    for partition in 0..partitions {
+        let place = format!("{topic}:{partition}");
+        let zombie = format!("{:019} - 0 0 {:032x}", 0, 7);
+        server.cli(&["HSET", &tenures, &place, &zombie]);
+    }
+}
+
 /// Another process takes a partition in the Redis that is ours in the group: a zombie that believed in it long enough, as
 /// it wakes. The group says that it is ours, so it is taken over again, and nothing shows at the receiver.
 #[tokio::test]
@@ -95,13 +109,7 @@ async fn who_the_group_confirms_takes_its_partition_back() {
             if loses_all {
                 server.cli(&["FLUSHALL"]);
             }
-            let keys = server.cli(&["KEYS", "*{okta}:stream"]);
-            let tenures = keys.trim().replace(":stream", ":p");
-            for partition in 0..2 {
-                let place = format!("{}:{partition}", group.topic);
-                let zombie = format!("{:019} - 0 0 {:032x}", 0, 7);
-                server.cli(&["HSET", &tenures, &place, &zombie]);
-            }
+            given_away(&server, &group.topic, 2);
             group.wire.produce_all(&group.topic, wave(6, 3..6)).await;
             all_taken(&group.org, 36, || bridge.log_text()).await;
             group.wire.wait_committed(&id, &group.topic, 36, SOON).await;
@@ -115,6 +123,40 @@ async fn who_the_group_confirms_takes_its_partition_back() {
             bridge.held("okta", None).await;
             bridge.drain().await;
         }
+    }
+}
+
+/// Two SETs of one partition are on the wire when it gets another owner in the Redis, and both are refused. Of the first the
+/// dead letter is written before that shows; of the second none is, for it is read again, and then it is accepted.
+#[tokio::test]
+async fn no_dead_letter_is_written_about_a_partition_that_is_known_to_be_fenced() {
+    for broker in brokers() {
+        let server = RedisServer::start(&[]);
+        let one = unguarded(OneStream::on(&broker, 1).await).redis(&server);
+        let mut bridge = one.start().await;
+        one.produce([record(&numbered(&user(0), 0))]).await;
+        one.all_committed(1).await;
+        for (of, seconds) in [(1, 1), (2, 4)] {
+            let refused =
+                Reply::refusal("invalid_request", "no").after(Duration::from_secs(seconds));
+            let about_it = move |claims: &_| is_about(claims, &user(of));
+            one.org.answer_when(Some(1), about_it, refused);
+        }
+        one.produce([1, 2].map(|of| record(&numbered(&user(of), 1))))
+            .await;
+        arrived(&one.org, 3).await;
+        given_away(&server, &one.topic, 1);
+        all_taken(&one.org, 3, || bridge.log_text()).await;
+        one.all_committed(3).await;
+        let letters = one.dead_letters().await;
+        let origins: Vec<_> = letters
+            .iter()
+            .map(|letter| letter.header("setbridge-origin-offset"))
+            .collect();
+        assert_eq!(origins, [Some("1")], "{}: {}", one.name, bridge.log_text());
+        let metrics = bridge.metrics().await;
+        assert_eq!(metrics.sum("setbridge_state_fenced_total", &[]), 1.0);
+        bridge.drain().await;
     }
 }
 
