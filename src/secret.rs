@@ -66,10 +66,12 @@ impl Secret {
             path: path.to_owned(),
             source,
         };
-        let mut text = Zeroizing::new(String::new());
-        File::open(path)
-            .map_err(unreadable)?
-            .take(MAX_FILE_BYTES + 1)
+        let file = File::open(path).map_err(unreadable)?;
+        // A text that grows would leave copies behind.
+        let length = file.metadata().map_err(unreadable)?.len();
+        let length = usize::try_from(length.min(MAX_FILE_BYTES)).unwrap_or(0);
+        let mut text = Zeroizing::new(String::with_capacity(length + 64));
+        file.take(MAX_FILE_BYTES + 1)
             .read_to_string(&mut text)
             .map_err(unreadable)?;
         if text.len() as u64 > MAX_FILE_BYTES {

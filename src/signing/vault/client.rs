@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -279,6 +280,8 @@ pub(super) struct Wire {
     http: Client,
     address: Url,
     observe: Observer,
+    /// Why the last call got no answer, so that it is said once.
+    said: Mutex<String>,
 }
 
 impl Wire {
@@ -314,7 +317,17 @@ impl Wire {
             http,
             address: settings.address.clone(),
             observe,
+            said: Mutex::default(),
         })
+    }
+
+    /// A fault has no words of its own: a certificate that nobody trusts looks like a port that is closed.
+    fn say(&self, why: String) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if !why.is_empty() && *said != why {
+            tracing::warn!(why, "no answer from Vault");
+        }
+        *said = why;
     }
 
     /// `/v1/…` below the address; a part may have several segments, as a mount has.
@@ -349,8 +362,16 @@ impl Wire {
     ) -> Result<Answer, VaultFault> {
         let started = Instant::now();
         let answer = match self.http.execute(request).await {
-            Ok(response) => read(response).await,
-            Err(error) => Err(of_transport(&error)),
+            Ok(response) => {
+                self.say(String::new());
+                read(response).await
+            }
+            Err(error) => {
+                let fault = of_transport(&error);
+                // What failed below HTTP; without the address, and nothing of a request is in it.
+                self.say(crate::telemetry::chain(&error.without_url()));
+                Err(fault)
+            }
         };
         let outcome = match &answer {
             Ok(answer) if answer.status < 300 => "ok",
