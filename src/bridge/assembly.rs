@@ -233,6 +233,7 @@ fn wire(
     let source = Source {
         client: common.client.clone(),
         group: stream.group_id.clone(),
+        max_uncommitted: stream.limits.max_uncommitted.get(),
     };
     let (valve, wishes) = Valve::new(Arc::clone(&built), source);
     let inputs = DeskInputs {

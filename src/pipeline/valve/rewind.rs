@@ -31,6 +31,9 @@ const READ_WITHIN: Duration = Duration::from_secs(240);
 pub(crate) struct Source {
     pub(crate) client: KafkaClient,
     pub(crate) group: String,
+    /// So many records behind the last settled one may have been delivered by a process before this one, which committed
+    /// nothing of them: `limits.max_uncommitted` (DESIGN P6). This process may not have read so far.
+    pub(crate) max_uncommitted: usize,
 }
 
 /// From where on.
@@ -58,7 +61,7 @@ pub struct Rewound {
     pub not_delivered: usize,
     /// Those among them that are too old by `max_event_age`: they become dead letters.
     pub too_old: usize,
-    /// SETs that wait for their first outcome: they go out in any case.
+    /// SETs that this process has read and that wait for their first outcome: they go out in any case.
     pub waiting: usize,
     /// Where each partition of this process begins anew.
     pub partitions: Vec<Begins>,
@@ -186,12 +189,16 @@ impl Valve {
                 again: &mut again,
                 rewound: &mut rewound,
                 batch: Vec::new(),
+                unsettled: 0,
                 failed: None,
             };
             let topic = counting.range.standing.topic.to_string();
-            let offsets = counting.range.from..counting.range.standing.read;
+            let offsets = counting.range.from..i64::MAX;
             let partition = counting.range.standing.partition;
             reader.each(&topic, BTreeMap::from([(partition, offsets)]), |record| {
+                if counting.is_beyond(&record) {
+                    return ControlFlow::Break(());
+                }
                 counting.take(&record);
                 let enough = all + counting.range.jtis.len() > MAX_SETS || Instant::now() > end;
                 if enough {
@@ -259,10 +266,19 @@ struct Counting<'a> {
     rewound: &'a mut Rewound,
     /// SETs to ask the state about, with their places and whether they are too old.
     batch: Vec<(Question, Position, bool)>,
+    /// Records behind the last settled one.
+    unsettled: usize,
     failed: Option<ActError>,
 }
 
 impl Counting<'_> {
+    /// Nobody can have delivered this record or one behind it.
+    fn is_beyond(&mut self, record: &Record) -> bool {
+        let (offset, standing) = (record.origin.offset, &self.range.standing);
+        self.unsettled += usize::from(offset >= standing.settled);
+        offset >= standing.read && self.unsettled > self.valve.source.max_uncommitted
+    }
+
     fn take(&mut self, record: &Record) {
         let parts = &self.valve.stream.parts;
         let terms = Terms {
@@ -305,7 +321,7 @@ impl Counting<'_> {
             let waits = position.offset >= self.range.standing.settled
                 && matches!(admit(&facts, position), Admission::Fresh { .. });
             if waits {
-                self.rewound.waiting += 1;
+                self.rewound.waiting += usize::from(position.offset < self.range.standing.read);
             } else if self.again.insert(jti) {
                 self.rewound.not_delivered += usize::from(!facts.delivered);
                 self.rewound.too_old += usize::from(too_old);

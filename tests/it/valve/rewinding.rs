@@ -9,7 +9,7 @@ use setbridge::okta::simulator::{Received, Reply};
 use crate::support::bridge::Bridge;
 use crate::support::broker::{Broker, brokers};
 use crate::support::configuration::{record, risk};
-use crate::support::numbered::{member, numbered, register, sharing, wave};
+use crate::support::numbered::{level_of, member, number_of, numbered, register, sharing, wave};
 use crate::support::one_stream::OneStream;
 use crate::support::operator::{Operator, Said};
 use crate::support::receipts::{answered, arrived, is_about, requests};
@@ -118,6 +118,65 @@ async fn exactly_the_announced_number_goes_out_again() {
         delivers_again(&broker, true).await;
     }
     delivers_again(&brokers()[0], false).await;
+}
+
+/// A process that crashed had delivered what lies behind an open SET, so that none of it was committed, and the next one
+/// has not read so far when it is rewound. All of it goes out again, or a user's older level would be the last to arrive.
+#[tokio::test]
+async fn what_the_process_before_had_delivered_goes_out_again_as_well() {
+    const USERS: usize = 5;
+    for broker in brokers() {
+        let mut one = OneStream::on(&broker, 1).await.sqlite();
+        let operator = Operator::of(&mut one.configuration);
+        let mut before = one.start().await;
+        one.produce(wave(USERS, 0..1)).await;
+        one.all_committed(5).await;
+        let open = |claims: &Value| is_about(claims, "open@example.com");
+        one.org.answer_when(None, open, Reply::Never);
+        one.produce([record(&numbered("open@example.com", 0))])
+            .await;
+        one.produce(wave(USERS, 1..9)).await;
+        before.outcomes("okta", "delivered", 45).await;
+        operator.does("hold", &before, &[]).await;
+        before.crash().await;
+        one.org.recover();
+        one.org.clear_log();
+
+        let one = one
+            .set("limits.max_requests_in_flight", 4)
+            .set("limits.max_unsettled", 10);
+        let mut bridge = one.start().await;
+        bridge.held("okta", Some("operator")).await;
+        let assigned = "setbridge_partitions_assigned";
+        bridge.metric(assigned, &STREAM, |n| n == 1.0).await;
+        let to = format!("{}:0:3", one.topic);
+        let said = operator
+            .does("rewind", &bridge, &["--to", &to, "--json"])
+            .await;
+        assert_eq!(rewound(&said)["again"], 42, "two were settled: {said:?}");
+        operator.does("resume", &bridge, &[]).await;
+        one.all_committed(46).await;
+        let after = sent(&requests(&one.org));
+        assert_eq!(after.len(), 43, "and the open one");
+        assert!(after.values().all(|times| *times == 1), "each once");
+        one.org.log(|log| {
+            let mut last: BTreeMap<String, usize> = BTreeMap::new();
+            for received in &log.received {
+                let (user, number) = number_of(received);
+                // The first one of each user follows what was accepted last before the rewind.
+                let known = if user.starts_with("open") {
+                    "none"
+                } else {
+                    level_of(8)
+                };
+                let wanted = last.get(&user).map_or(known, |before| level_of(*before));
+                let (_, event) = received.event().expect("one event");
+                assert_eq!(event["previous_level"], wanted, "{user} {number}");
+                assert!(last.insert(user, number).is_none_or(|n| n + 1 == number));
+            }
+        });
+        bridge.drain().await;
+    }
 }
 
 #[tokio::test]
