@@ -39,16 +39,24 @@ pub struct StreamView {
     pub valve: Valve,
 }
 
+/// One ring of keys, as the operators' port sees it.
+pub struct RingView {
+    /// As in the metrics.
+    pub name: String,
+    /// The keys.
+    pub keys: Arc<KeyRing>,
+    /// The signer threads, for their CPU time; rings may share them.
+    pub signer: Arc<Signer>,
+}
+
 /// Everything that the operators' port shows.
 pub struct AdminView {
     /// All metrics.
     pub metrics: Metrics,
     /// The streams in the order of the configuration.
     pub streams: Vec<StreamView>,
-    /// The keys.
-    pub keys: Arc<KeyRing>,
-    /// The signer threads, for their CPU time.
-    pub signer: Arc<Signer>,
+    /// The rings of keys in the order of the configuration.
+    pub rings: Vec<RingView>,
     /// A poller that is silent for longer is stuck.
     pub liveness_threshold: Duration,
     /// First 12 hexadecimal digits of the configuration's SHA-256.

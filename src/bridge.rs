@@ -7,6 +7,7 @@ mod awaited;
 pub mod files;
 mod reload;
 mod remote_keys;
+mod ring;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -31,7 +33,10 @@ use crate::signing::KeyError;
 use crate::signing::vault::VaultSetUpError;
 use crate::state::{StateError, StateStore};
 use crate::transmitter::{self, TlsError};
+use assembly::OpenRing;
 use reload::Reload;
+use ring::Ring;
+use watch::Watch;
 
 /// Why the bridge could not start. Kafka or a receiver that is down is none of these.
 #[derive(Debug, Error)]
@@ -120,13 +125,18 @@ impl Bridge {
     pub async fn start(config: &Config, shutdown: Shutdown) -> Result<Self, StartError> {
         let metrics = Metrics::new().map_err(|error| StartError::System(error.to_string()))?;
         metrics.set_config_hash(config.hash.as_metric());
-        let mut watch = reload::watch(config);
+        let watch = reload::watch(config);
+        // Before the keys are read, so that no change between is missed.
+        let key_files = config.rings.iter().map(assembly::signing::ring_source);
+        let key_files: Vec<Watch> = key_files
+            .map(|source| Watch::of(Vec::new(), source.files()))
+            .collect();
         let common = assembly::common(config, metrics.clone())?;
-        watch.follow(&common.keys.files());
-        let mut remote = assembly::remote_keys(config, common.vault.clone());
-        if let Some(remote) = &mut remote {
-            remote.first(&common.keys, &metrics).await;
+        let mut rings = Vec::new();
+        for (ring, files) in common.rings.iter().zip(key_files) {
+            rings.push(follow(config, ring, files, &metrics)?);
         }
+        join_all(rings.iter_mut().map(Ring::first)).await;
         let (mut streams, mut running, mut views) = (Vec::new(), Vec::new(), Vec::new());
         let mut built = Vec::new();
         for stream in &config.streams {
@@ -156,8 +166,7 @@ impl Bridge {
         let view = AdminView {
             metrics: metrics.clone(),
             streams: views,
-            keys: Arc::clone(&common.keys),
-            signer: Arc::clone(&common.signer),
+            rings: common.rings.iter().map(assembly::ring_view).collect(),
             liveness_threshold: config.admin.liveness_threshold,
             config_hash: config.hash.to_string(),
             token: Arc::clone(&token),
@@ -166,22 +175,24 @@ impl Bridge {
         };
         let mut served = vec![(admin_listener, None, admin::router(Arc::new(view)))];
         if let Some(listener) = public {
-            let router = assembly::public_router(config, &common.keys)?;
+            let router = assembly::public_router(config, &common.rings)?;
             served.push((listener, identity.clone(), router));
         }
         let (servers, servers_end) = serve(served);
-        let mut reload = Reload {
-            watch: Arc::new(Mutex::new(watch)),
-            awaited: assembly::awaited(config)?,
-            remote,
-            keys: common.keys,
+        for (ring, open) in rings.iter_mut().zip(&common.rings) {
+            let each = config.streams.iter().zip(&streams);
+            let its = each.filter(|(stream, _)| stream.ring == open.name);
+            ring.streams = its.map(|(_, stream)| Arc::clone(stream)).collect();
+            ring.show();
+        }
+        let reload = Reload {
+            rings,
+            watch,
             identity,
             token,
             streams,
             metrics: metrics.clone(),
-            shown: Vec::new(),
         };
-        reload.show_keys();
         Ok(Self {
             addresses,
             metrics,
@@ -296,6 +307,26 @@ impl Bridge {
         self.servers_end.cancel();
         while self.servers.join_next().await.is_some() {}
     }
+}
+
+/// The ring with what it follows, as long as no stream has it.
+fn follow(
+    config: &Config,
+    open: &OpenRing,
+    mut files: Watch,
+    metrics: &Metrics,
+) -> Result<Ring, StartError> {
+    files.follow(&open.keys.files());
+    let name = open.name.to_string();
+    Ok(Ring {
+        keys: Arc::clone(&open.keys),
+        streams: Vec::new(),
+        metrics: metrics.ring(&name),
+        name,
+        watch: Arc::new(Mutex::new(files)),
+        remote: assembly::remote_keys(config, open),
+        awaited: assembly::awaited(config, open)?,
+    })
 }
 
 async fn next(signals: &mut Option<Signals>) -> Asked {

@@ -3,6 +3,7 @@
 //! Names are `setbridge_<noun>_<unit>[_total]`, in seconds and bytes. Labels come from enums and configured ids, never
 //! from a jti, a subject, a URL or an error text. Nothing here decides anything.
 
+mod ring;
 mod stream;
 
 use prometheus::core::Collector;
@@ -13,6 +14,7 @@ use prometheus::{
 
 use crate::signing::vault::{Call, CallKind, Seen};
 
+pub use ring::RingMetrics;
 pub use stream::{LabelValues, Labelled, StreamMetrics};
 
 /// Buckets for one call (sign, push): 100 µs to 30 s.
@@ -106,12 +108,9 @@ pub struct Metrics {
     vault_batch: Histogram,
     vault_wrong_signatures: IntCounter,
     key_info: IntGaugeVec,
-    /// A key whose time has come was not seen in the public JWKS yet.
-    pub key_awaited: IntGauge,
-    /// The key that signs has passed its time.
-    pub key_overdue: IntGauge,
-    /// Reloads of keys that failed; the old keys stay.
-    pub key_reload_errors: IntCounter,
+    key_awaited: IntGaugeVec,
+    key_overdue: IntGaugeVec,
+    key_reload_errors: IntCounterVec,
     /// Reloads of the public port's certificate that failed; the old one stays.
     pub certificate_reload_errors: IntCounter,
     config_hash: IntGaugeVec,
@@ -211,6 +210,7 @@ impl Metrics {
             docs: Vec::new(),
         };
         let stream: &[&'static str] = &["stream"];
+        let ring: &[&'static str] = &["ring"];
         let by_reason: &[&'static str] = &["stream", "reason"];
         let build = i.gauge(
             "setbridge_build_info",
@@ -267,10 +267,10 @@ impl Metrics {
             vault_call_seconds: i.add("histogram", ("setbridge_vault_call_seconds", "Time of one request to Vault.", &["call"]), HistogramVec::new(HistogramOpts::new("setbridge_vault_call_seconds", "Time of one request to Vault.").buckets(CALL_BUCKETS.to_vec()), &["call"]))?,
             vault_batch: i.add("histogram", ("setbridge_vault_batch_sets", VAULT_BATCH, &[]), Histogram::with_opts(HistogramOpts::new("setbridge_vault_batch_sets", VAULT_BATCH).buckets(BATCH_BUCKETS.to_vec())))?,
             vault_wrong_signatures: i.plain_counter("setbridge_vault_wrong_signatures_total", "Signatures of Vault that the public key did not confirm; none of them left.")?,
-            key_info: i.gauge("setbridge_key_info", "Keys of the ring; 1 by kid and state.", &["kid", "state"])?,
-            key_awaited: i.add("gauge", ("setbridge_key_awaited", KEY_AWAITED, &[]), IntGauge::new("setbridge_key_awaited", KEY_AWAITED))?,
-            key_overdue: i.add("gauge", ("setbridge_key_overdue", KEY_OVERDUE, &[]), IntGauge::new("setbridge_key_overdue", KEY_OVERDUE))?,
-            key_reload_errors: i.plain_counter("setbridge_key_reload_errors_total", "Reloads of keys that failed; the old keys stay.")?,
+            key_info: i.gauge("setbridge_key_info", "Keys of the rings; 1 by ring, kid and state.", &["ring", "kid", "state"])?,
+            key_awaited: i.gauge("setbridge_key_awaited", KEY_AWAITED, ring)?,
+            key_overdue: i.gauge("setbridge_key_overdue", KEY_OVERDUE, ring)?,
+            key_reload_errors: i.counter("setbridge_key_reload_errors_total", "Reloads of a ring's keys that failed; the old keys stay.", ring)?,
             certificate_reload_errors: i.plain_counter("setbridge_certificate_reload_errors_total", "Reloads of the public port's certificate that failed; the old one stays.")?,
             config_hash: i.gauge("setbridge_config_hash", "First 48 bits of the configuration's SHA-256.", &[])?,
             docs: i.docs,
@@ -329,12 +329,16 @@ impl Metrics {
         }
     }
 
-    /// Replaces the list of keys: `(kid, state)`.
-    pub fn set_keys<'a>(&self, keys: impl IntoIterator<Item = (&'a str, &'static str)>) {
-        self.key_info.reset();
-        for (kid, state) in keys {
-            self.key_info.with_label_values(&[kid, state]).set(1);
-        }
+    /// The metrics of one ring of keys, started at 0.
+    #[must_use]
+    pub fn ring(&self, name: &str) -> RingMetrics {
+        RingMetrics::new(
+            name,
+            self.key_info.clone(),
+            self.key_awaited.with_label_values(&[name]),
+            self.key_overdue.with_label_values(&[name]),
+            self.key_reload_errors.with_label_values(&[name]),
+        )
     }
 
     /// The metrics of one stream, every label value started at 0.

@@ -9,21 +9,33 @@ use axum::response::{IntoResponse, Response};
 use prometheus::IntCounter;
 use serde::Serialize;
 
-use super::{AdminView, keys};
+use super::{AdminView, RingView, keys};
 use crate::pipeline::StreamStatus;
+use crate::signing::Signer;
 
 #[derive(Serialize)]
 struct Status<'a> {
     version: &'static str,
     config_hash: &'a str,
-    keys: Vec<KeyStatus>,
+    keys: Vec<KeyStatus<'a>>,
     streams: Vec<StreamStatus>,
 }
 
 #[derive(Serialize)]
-struct KeyStatus {
+struct KeyStatus<'a> {
+    /// The ring: `(default)`, or the first stream that has it.
+    ring: &'a str,
     kid: String,
     state: &'static str,
+}
+
+fn shown(ring: &RingView) -> impl Iterator<Item = KeyStatus<'_>> {
+    let each = keys(&ring.keys).into_iter();
+    each.map(|(kid, state)| KeyStatus {
+        ring: &ring.name,
+        kid,
+        state,
+    })
 }
 
 pub(super) async fn metrics(State(view): State<Arc<AdminView>>) -> Response {
@@ -47,8 +59,19 @@ fn signer(view: &AdminView) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let metrics = &view.metrics;
     let seconds = &metrics.sign_cpu_seconds;
-    seconds.inc_by((view.signer.cpu_seconds() - seconds.get()).max(0.0));
-    let Some(backend) = view.signer.multi_buffer() else {
+    let mut signers: Vec<&Signer> = Vec::new();
+    for ring in &view.rings {
+        if !signers
+            .iter()
+            .any(|known| std::ptr::eq(*known, &*ring.signer))
+        {
+            signers.push(&ring.signer);
+        }
+    }
+    let spent: f64 = signers.iter().map(|signer| signer.cpu_seconds()).sum();
+    seconds.inc_by((spent - seconds.get()).max(0.0));
+    // One of them at most: that of the keys in files.
+    let Some(backend) = signers.iter().find_map(|signer| signer.multi_buffer()) else {
         return;
     };
     let follow =
@@ -92,7 +115,8 @@ pub(super) async fn readyz(State(view): State<Arc<AdminView>>) -> Response {
         )
             .into_response();
     }
-    if !view.keys.is_known() {
+    // One ring that is not known yet must not keep receivers from the JWKS of others; its own answers 503 itself.
+    if !view.rings.iter().any(|ring| ring.keys.is_known()) {
         let why = "whoever has the signing keys has not told the public ones yet\n";
         return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
     }
@@ -110,10 +134,7 @@ pub(super) async fn status(State(view): State<Arc<AdminView>>) -> Response {
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
         config_hash: &view.config_hash,
-        keys: keys(&view.keys)
-            .into_iter()
-            .map(|(kid, state)| KeyStatus { kid, state })
-            .collect(),
+        keys: view.rings.iter().flat_map(shown).collect(),
         streams: streams.collect(),
     };
     axum::Json(status).into_response()

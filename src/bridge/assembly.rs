@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::admin::StreamView;
+use crate::admin::{RingView, StreamView};
 use crate::config::{
-    Config, GroupProtocol, KeysConfig, Mode, StartAt, StreamConfig, TopicSelection,
+    Config, GroupProtocol, KeysConfig, Mode, RingName, StartAt, StreamConfig, TopicSelection,
 };
 use crate::delivery::Receiver;
 use crate::delivery::pacer::Pacers;
@@ -28,23 +28,21 @@ use crate::kafka::{ConsumerSettings, Lines, Poller, SideNames, SideSettings};
 use crate::metrics::Metrics;
 use crate::pipeline::{DeskInputs, Source, Stream, StreamParts, StreamStatus, Valve, label_values};
 use crate::shutdown::Shutdown;
-use crate::signing::{KeyRing, Signer, Vault};
 use crate::state::{StateStore, system_clock};
-use crate::transmitter::{self, Identity, Outside, Publication};
+use crate::transmitter::{self, Identity, Outside, Publication, ServedRing};
 
 use super::StartError;
 use super::awaited::Awaited;
 use super::remote_keys::RemoteKeys;
 use dead_letter_topics::DeadLetterTopics;
 use rules::{limits, mapping_guard, passage_of, room_limits};
+pub(super) use signing::OpenRing;
 pub(crate) use state::{state_name, state_settings};
 
 /// What all streams share.
 pub(super) struct Common {
-    pub(super) keys: Arc<KeyRing>,
-    /// Who has the keys, if it is not this process.
-    pub(super) vault: Option<Arc<Vault>>,
-    pub(super) signer: Arc<Signer>,
+    /// The keys of each stream are among them.
+    pub(super) rings: Vec<OpenRing>,
     pub(super) state: StateStore,
     metrics: Metrics,
     client: KafkaClient,
@@ -61,17 +59,13 @@ pub(super) struct Built {
 }
 
 pub(super) fn common(config: &Config, metrics: Metrics) -> Result<Common, StartError> {
-    let keys = Arc::new(signing::ring(config).map_err(StartError::Keys)?);
-    let vault = signing::vault(&config.signing, &metrics).map_err(StartError::Vault)?;
-    let signer = signing::signer(config, &keys, vault.clone())?;
+    let rings = signing::open(config, &metrics)?;
     let state = StateStore::open(&state_settings(&config.state), system_clock())
         .map_err(StartError::State)?;
     let client = client(config);
     let producer = Arc::new(AckedProducer::new(client.clone()));
     Ok(Common {
-        keys,
-        vault,
-        signer: Arc::new(signer),
+        rings,
         state,
         metrics,
         client,
@@ -100,27 +94,55 @@ pub(super) fn identity(config: &Config) -> Result<Option<Identity>, StartError> 
 }
 
 /// Who asks for the keys again and again, where they are elsewhere.
-pub(super) fn remote_keys(config: &Config, vault: Option<Arc<Vault>>) -> Option<RemoteKeys> {
-    let KeysConfig::Vault(settings) = &config.signing.keys else {
+pub(super) fn remote_keys(config: &Config, open: &OpenRing) -> Option<RemoteKeys> {
+    let ring = config.ring(&open.name)?;
+    let KeysConfig::Vault(settings) = &ring.keys else {
         return None;
     };
-    let before_use = config.signing.publish_before_use;
-    vault.map(|vault| RemoteKeys::of(vault, settings.refresh, before_use))
+    let vault = Arc::clone(open.vault.as_ref()?);
+    let name = ring.name.to_string();
+    let (refresh, before_use) = (settings.refresh, ring.publish_before_use);
+    Some(RemoteKeys::of(name, vault, refresh, before_use))
 }
 
-/// The address at which a key must be seen before it signs, where that is asked for.
-pub(super) fn awaited(config: &Config) -> Result<Option<Awaited>, StartError> {
-    // Every issuer is served the same JWKS.
-    let issuer = config.transmitter.issuers.first();
-    let Some(issuer) = issuer.filter(|_| config.signing.check_published) else {
+/// The address at which a key of the ring must be seen before it signs, where that is asked for.
+pub(super) fn awaited(config: &Config, open: &OpenRing) -> Result<Option<Awaited>, StartError> {
+    let is_asked = |ring: &RingName| config.ring(ring).is_some_and(|ring| ring.check_published);
+    // Every issuer of a ring is served the same JWKS.
+    let mut issuers = config.transmitter.issuers.iter();
+    let issuer = issuers.find(|issuer| issuer.ring == open.name);
+    let Some(issuer) = issuer.filter(|issuer| is_asked(&issuer.ring)) else {
         return Ok(None);
     };
     let outside = Outside::new().map_err(|error| StartError::System(error.to_string()))?;
-    Ok(Some(Awaited::at(issuer.jwks_uri.clone(), outside)))
+    let name = open.name.to_string();
+    Ok(Some(Awaited::at(name, issuer.jwks_uri.clone(), outside)))
 }
 
-/// The routes of the public port.
-pub(super) fn public_router(config: &Config, keys: &Arc<KeyRing>) -> Result<Router, StartError> {
+/// The ring as operators see it.
+pub(super) fn ring_view(open: &OpenRing) -> RingView {
+    RingView {
+        name: open.name.to_string(),
+        keys: Arc::clone(&open.keys),
+        signer: Arc::clone(&open.signer),
+    }
+}
+
+/// The routes of the public port: the keys of each ring apart, at the address of each of its streams.
+pub(super) fn public_router(config: &Config, rings: &[OpenRing]) -> Result<Router, StartError> {
+    let mut served: Vec<ServedRing> = Vec::new();
+    for ring in rings {
+        let paths = match &ring.name {
+            RingName::Default => vec![ring.name.jwks_path()],
+            RingName::Stream(_) => {
+                let streams = config.streams_of(&ring.name);
+                let path =
+                    |stream: &StreamConfig| transmitter::stream_jwks_path(stream.id.as_str());
+                streams.map(path).collect()
+            }
+        };
+        served.extend(paths.into_iter().map(|path| (path, Arc::clone(&ring.keys))));
+    }
     let publications: Vec<Publication> = config
         .transmitter
         .issuers
@@ -128,10 +150,9 @@ pub(super) fn public_router(config: &Config, keys: &Arc<KeyRing>) -> Result<Rout
         .map(|issuer| Publication {
             issuer: issuer.issuer.as_str().to_owned(),
             jwks_uri: Some(issuer.jwks_uri.to_string()),
-            keys: Arc::clone(keys),
         })
         .collect();
-    transmitter::router(&publications, config.transmitter.max_age)
+    transmitter::router(served, &publications, config.transmitter.max_age)
         .map_err(|error| StartError::System(error.to_string()))
 }
 
@@ -162,6 +183,10 @@ pub(super) async fn stream(
     ));
     let passage = passage_of(stream, &metrics).map_err(wrong)?;
     let template = stream.dead_letter.topic.clone();
+    let mut rings = common.rings.iter();
+    let Some(ring) = rings.find(|ring| ring.name == stream.ring) else {
+        return Err(wrong(format!("there is no ring {}", stream.ring)));
+    };
     let parts = StreamParts {
         id: stream.id.shared(),
         mode: stream.mode,
@@ -169,9 +194,9 @@ pub(super) async fn stream(
         mapping: Arc::clone(&stream.mapping),
         decode_limits: stream.decode_limits(),
         state,
-        keys: Arc::clone(&common.keys),
+        keys: Arc::clone(&ring.keys),
         algorithm: stream.algorithm,
-        signer: Arc::clone(&common.signer),
+        signer: Arc::clone(&ring.signer),
         receiver,
         pacer,
         max_requests_in_flight: stream.limits.max_requests_in_flight.get(),

@@ -22,6 +22,8 @@ struct Found {
 
 /// Asks for the keys that the ring awaits.
 pub(super) struct Awaited {
+    /// Of the ring, for the log.
+    ring: String,
     /// Where receivers find the JWKS.
     url: Url,
     outside: Outside,
@@ -33,8 +35,9 @@ pub(super) struct Awaited {
 }
 
 impl Awaited {
-    pub(super) fn at(url: Url, outside: Outside) -> Self {
+    pub(super) fn at(ring: String, url: Url, outside: Outside) -> Self {
         Self {
+            ring,
             url,
             outside,
             asking: JoinSet::new(),
@@ -70,6 +73,7 @@ impl Awaited {
             let is_said = self.said.iter().any(|(of, said)| (of, said) == (key, why));
             if !is_said {
                 tracing::warn!(
+                    ring = self.ring,
                     kid = key.kid().as_str(),
                     why,
                     "a key whose time has come does not sign yet; the old one goes on"

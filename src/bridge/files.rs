@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::assembly;
 use crate::config::{
-    AuthConfig, Config, KeysConfig, Mistake, MultiBufferUse, ReceiverConfig, StateConfig,
+    AuthConfig, Config, KeysConfig, Mistake, MultiBufferUse, ReceiverConfig, RingConfig,
+    StateConfig,
 };
 use crate::delivery::Receiver;
 use crate::delivery::receiver::ReceiverError;
@@ -79,44 +80,52 @@ fn token(config: &Config) -> Option<Mistake> {
 }
 
 fn signing(config: &Config) -> Vec<Mistake> {
-    let Err(errors) = assembly::signing::ring(config) else {
+    let Err(errors) = assembly::signing::rings(config) else {
         return Vec::new();
     };
-    let at = |error: &KeyError| match &config.signing.keys {
-        KeysConfig::Ring(_) => "/signing/ring".to_owned(),
-        KeysConfig::Vault(_) => "/signing/vault".to_owned(),
-        KeysConfig::Files(keys) => {
-            let mut files = keys.iter().map(|key| Some(key.file.as_path()));
-            files
-                .position(|file| file == error.path())
-                .map_or("/signing/keys".to_owned(), |index| {
-                    format!("/signing/keys/{index}/file")
-                })
-        }
-    };
-    let mistake = |error: &KeyError| {
+    let mistake = |(ring, error): &(usize, KeyError)| {
         let text = error.to_string();
         // Every message of `KeyError` is what is wrong, a semicolon, and the mend.
         let (message, mend) = text
             .split_once("; ")
             .unwrap_or((&text, "give a private key as PEM or JWK"));
-        config.mistake(&at(error), message, mend)
+        let at = key_at(&config.rings[*ring], error);
+        config.mistake(&at, message, mend)
     };
     errors.iter().map(mistake).collect()
 }
 
-/// The CA file for Vault. Vault itself is not asked, and its token may come later.
-fn vault(config: &Config) -> Option<Mistake> {
-    let KeysConfig::Vault(vault) = &config.signing.keys else {
-        return None;
+/// The key that names what is wrong with the ring.
+fn key_at(ring: &RingConfig, error: &KeyError) -> String {
+    let at = &ring.at;
+    match &ring.keys {
+        KeysConfig::Ring(_) => format!("{at}/ring"),
+        KeysConfig::Vault(_) => format!("{at}/vault"),
+        KeysConfig::Files(keys) => {
+            let mut files = keys.iter().map(|key| Some(key.file.as_path()));
+            let place = files.position(|file| file == error.path());
+            place.map_or(format!("{at}/keys"), |index| {
+                format!("{at}/keys/{index}/file")
+            })
+        }
+    }
+}
+
+/// The CA files for Vault. Vault itself is not asked, and its tokens may come later.
+fn vault(config: &Config) -> Vec<Mistake> {
+    let mistake = |ring: &RingConfig| {
+        let KeysConfig::Vault(vault) = &ring.keys else {
+            return None;
+        };
+        let error = Vault::new(vault.settings.clone(), Box::new(|_| {})).err()?;
+        let at = match vault.settings.ca_file {
+            Some(_) => format!("{}/vault/ca_file", ring.at),
+            None => format!("{}/vault", ring.at),
+        };
+        let mend = "give the certificates of Vault's authorities as PEM, which this user may read";
+        Some(config.mistake(&at, chain(&error), mend))
     };
-    let error = Vault::new(vault.settings.clone(), Box::new(|_| {})).err()?;
-    let at = match vault.settings.ca_file {
-        Some(_) => "/signing/vault/ca_file",
-        None => "/signing/vault",
-    };
-    let mend = "give the certificates of Vault's authorities as PEM, which this user may read";
-    Some(config.mistake(at, chain(&error), mend))
+    config.rings.iter().filter_map(mistake).collect()
 }
 
 /// Certificate and key of the public listener.

@@ -2,65 +2,37 @@
 //! What cannot be used is said, and the old one stays.
 
 use std::error::Error;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
-use super::assembly;
-use super::awaited::Awaited;
-use super::remote_keys::RemoteKeys;
-use super::watch::{self, Watch};
-use crate::admin::{self, Token};
-use crate::clock;
+use super::ring::Ring;
+use super::watch::{self, Watch, lock};
+use crate::admin::Token;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pipeline::Stream;
-use crate::set::Timestamp;
-use crate::signing::{KeyError, KeyRing, Reloaded};
 use crate::transmitter::Identity;
 
 /// All that can be read again.
 pub(super) struct Reload {
-    pub(super) keys: Arc<KeyRing>,
+    pub(super) rings: Vec<Ring>,
     /// Of the public port, when it speaks TLS.
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) token: Arc<Token>,
     pub(super) streams: Vec<Arc<Stream>>,
     pub(super) metrics: Metrics,
+    /// The files of the identity.
     pub(super) watch: Arc<Mutex<Watch>>,
-    /// Who tells the keys, when they are not read from files.
-    pub(super) remote: Option<RemoteKeys>,
-    /// Where a key must be seen before it signs.
-    pub(super) awaited: Option<Awaited>,
-    /// The keys as the metrics show them: kid and state.
-    pub(super) shown: Vec<(String, &'static str)>,
 }
 
-/// The files that are watched: signing keys, and the identity of the public port. Made before they are read, so that no
-/// change between is missed.
-pub(super) fn watch(config: &Config) -> Watch {
+/// The files of the public port's identity, which are watched. Made before they are read, so that no change between is
+/// missed.
+pub(super) fn watch(config: &Config) -> Arc<Mutex<Watch>> {
     let tls = config.transmitter.tls.iter();
     let pair = tls.flat_map(|tls| [tls.certificate_file.clone(), tls.key_file.clone()]);
-    let keys = assembly::signing::ring_source(&config.signing).files();
-    Watch::of(pair.collect(), keys)
-}
-
-/// Reads the ring again; twice, when the first reading led to files that were not watched. Blocking.
-fn read_ring(keys: &KeyRing, watch: &Mutex<Watch>) -> Result<Reloaded, Vec<KeyError>> {
-    let first = keys.reload();
-    if !lock(watch).follow(&keys.files()) {
-        return first;
-    }
-    let changed = first.is_ok_and(|first| first.changed);
-    keys.reload().map(|second| Reloaded {
-        changed: changed || second.changed,
-        ..second
-    })
-}
-
-fn lock(watch: &Mutex<Watch>) -> MutexGuard<'_, Watch> {
-    watch.lock().unwrap_or_else(PoisonError::into_inner)
+    Arc::new(Mutex::new(Watch::of(pair.collect(), Vec::new())))
 }
 
 impl Reload {
@@ -79,11 +51,10 @@ impl Reload {
 
     /// SIGHUP: keys, certificates, CA files and credentials.
     async fn all(&mut self) {
-        self.keys_and_certificate().await;
-        if let Some(remote) = &mut self.remote {
-            remote.want();
-            self.look().await;
+        for ring in &mut self.rings {
+            ring.read_again().await;
         }
+        self.certificate().await;
         if let Err(error) = self.token.reload() {
             tracing::error!(
                 error = crate::telemetry::chain(&error),
@@ -93,75 +64,33 @@ impl Reload {
         self.streams.iter().for_each(|stream| stream.reloaded());
     }
 
-    /// Reads again what looks otherwise than before, and moves the ring on with the time.
+    /// Reads again what looks otherwise than before, and moves the rings on with the time.
     async fn look(&mut self) {
+        for ring in &mut self.rings {
+            ring.look().await;
+        }
         let watch = Arc::clone(&self.watch);
         let changed = move || lock(&watch).changed();
         if let Ok(true) = tokio::task::spawn_blocking(changed).await {
-            tracing::info!("a key or certificate file has changed");
-            self.keys_and_certificate().await;
+            tracing::info!("a certificate file has changed");
+            self.certificate().await;
             self.streams.iter().for_each(|stream| stream.reloaded());
         }
-        let told = self
-            .remote
-            .as_mut()
-            .and_then(|remote| remote.look(&self.keys, &self.metrics));
-        if let Some(told) = told {
-            tracing::info!(active = ?told.active, added = told.added.len(), removed = told.removed.len(), "Vault tells of other keys");
-            self.streams.iter().for_each(|stream| stream.reloaded());
-        }
-        let now = Timestamp::from_secs(clock::epoch_seconds());
-        let seen = self
-            .awaited
-            .as_mut()
-            .map(|awaited| awaited.look(&self.keys));
-        let moved = match seen {
-            Some(seen) => self.keys.seen(seen, now),
-            None => self.keys.advance(now),
-        };
-        if let Some(moved) = moved {
-            tracing::info!(active = ?moved.active, added = moved.added.len(), removed = moved.removed.len(), "the key ring has moved on");
-        }
-        self.show_keys();
     }
 
-    /// A broken new key keeps the old ones; so does a certificate.
-    async fn keys_and_certificate(&mut self) {
-        let (keys, identity) = (Arc::clone(&self.keys), self.identity.clone());
-        let (watch, are_told) = (Arc::clone(&self.watch), self.remote.is_some());
-        let read = move || {
-            let keys = (!are_told).then(|| read_ring(&keys, &watch));
-            (keys, identity.map(|identity| identity.reload()))
+    /// A broken new certificate keeps the old one.
+    async fn certificate(&mut self) {
+        let Some(identity) = self.identity.clone() else {
+            return;
         };
-        let (keys, identity) = match tokio::task::spawn_blocking(read).await {
-            Ok(read) => read,
+        match tokio::task::spawn_blocking(move || identity.reload()).await {
             Err(error) => {
-                tracing::error!(%error, "nothing was reloaded; the old keys stay");
-                return;
+                tracing::error!(%error, "the public port's certificate was not reloaded; the old one stays");
             }
-        };
-        match keys {
-            None => {}
-            Some(Ok(reloaded)) => {
-                tracing::info!(active = ?reloaded.active, changed = reloaded.changed, "keys reloaded");
-                self.show_keys();
-            }
-            Some(Err(errors)) => {
-                self.metrics.key_reload_errors.inc();
-                for error in &errors {
-                    tracing::error!(
-                        error = error as &dyn Error,
-                        "keys were not reloaded; the old ones stay"
-                    );
-                }
-            }
-        }
-        match identity {
-            None => {}
-            Some(Ok(changed)) => {
+            Ok(Ok(changed)) => {
                 tracing::info!(changed, "the public port's certificate was reloaded");
             }
-            Some(Err(error)) => {
+            Ok(Err(error)) => {
                 self.metrics.certificate_reload_errors.inc();
                 tracing::error!(
                     error = &error as &dyn Error,
@@ -169,21 +98,5 @@ impl Reload {
                 );
             }
         }
-    }
-
-    /// In the metrics.
-    pub(super) fn show_keys(&mut self) {
-        let keys = admin::keys(&self.keys);
-        // To show them empties the metric for a moment.
-        if keys != self.shown {
-            self.metrics
-                .set_keys(keys.iter().map(|(kid, state)| (kid.as_str(), *state)));
-            self.shown = keys;
-        }
-        let awaited = !self.keys.awaits().is_empty();
-        self.metrics.key_awaited.set(i64::from(awaited));
-        self.metrics
-            .key_overdue
-            .set(i64::from(self.keys.is_overdue()));
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::clock;
-use crate::metrics::Metrics;
+use crate::metrics::RingMetrics;
 use crate::set::Timestamp;
 use crate::signing::{KeyRing, Life, Reloaded, SigningKey, Vault, VaultFault};
 
@@ -18,6 +18,8 @@ type Asked = Result<Vec<(SigningKey, Life)>, VaultFault>;
 
 /// Asks Vault for the keys of the ring.
 pub(super) struct RemoteKeys {
+    /// Name of the ring, for the log.
+    name: String,
     vault: Arc<Vault>,
     refresh: Duration,
     before_use: Duration,
@@ -31,8 +33,14 @@ pub(super) struct RemoteKeys {
 }
 
 impl RemoteKeys {
-    pub(super) fn of(vault: Arc<Vault>, refresh: Duration, before_use: Duration) -> Self {
+    pub(super) fn of(
+        name: String,
+        vault: Arc<Vault>,
+        refresh: Duration,
+        before_use: Duration,
+    ) -> Self {
         Self {
+            name,
             vault,
             refresh,
             before_use,
@@ -44,7 +52,7 @@ impl RemoteKeys {
     }
 
     /// At the start: waits for one answer, whatever it is.
-    pub(super) async fn first(&mut self, ring: &KeyRing, metrics: &Metrics) {
+    pub(super) async fn first(&mut self, ring: &KeyRing, metrics: &RingMetrics) {
         self.asked = Some(Instant::now());
         let answer = self.vault.ask(self.before_use).await;
         self.take(answer, ring, metrics);
@@ -56,7 +64,7 @@ impl RemoteKeys {
     }
 
     /// Takes the answer that has come, and asks when it is time. What changed, if something did.
-    pub(super) fn look(&mut self, ring: &KeyRing, metrics: &Metrics) -> Option<Reloaded> {
+    pub(super) fn look(&mut self, ring: &KeyRing, metrics: &RingMetrics) -> Option<Reloaded> {
         let moved = match self.asking.try_join_next() {
             Some(Ok(answer)) => self.take(answer, ring, metrics),
             Some(Err(_)) | None => None,
@@ -77,7 +85,7 @@ impl RemoteKeys {
         moved
     }
 
-    fn take(&mut self, answer: Asked, ring: &KeyRing, metrics: &Metrics) -> Option<Reloaded> {
+    fn take(&mut self, answer: Asked, ring: &KeyRing, metrics: &RingMetrics) -> Option<Reloaded> {
         let now = Timestamp::from_secs(clock::epoch_seconds());
         let told = answer
             .map_err(|fault| fault.to_string())
@@ -88,9 +96,10 @@ impl RemoteKeys {
                 Some(reloaded).filter(|reloaded| reloaded.changed)
             }
             Err(why) => {
-                metrics.key_reload_errors.inc();
+                metrics.reload_errors.inc();
                 if self.said != why {
                     tracing::error!(
+                        ring = self.name,
                         error = why,
                         "the keys in Vault are not known anew; those that are known stay"
                     );

@@ -2,8 +2,10 @@
 //!
 //! It prints public members only; a private key goes to one place, a file with mode 0600.
 
+mod list;
 mod ring;
 mod verify;
+mod which;
 mod whole;
 
 use std::fs;
@@ -20,7 +22,7 @@ use crate::bridge::assembly::signing::{ShownFault, shown_ring};
 use crate::signing::key::{KeyBits, generate_pem_for};
 use crate::signing::manifest::RingFault;
 use crate::signing::{Algorithm, KeyError, KeyRing, KeySource, SignError, VaultFault};
-use crate::transmitter::{JWKS_PATH, MetadataError, SsfMetadata};
+use crate::transmitter::{JWKS_PATH, MetadataError, SsfMetadata, stream_jwks_path};
 use whole::write_whole;
 
 /// Make signing keys, and show what is published about them
@@ -32,8 +34,8 @@ pub enum KeysCommand {
     Jwks(JwksArgs),
     /// Write jwks.json and the SSF metadata for static hosting, for example in a bucket
     Export(ExportArgs),
-    /// Show the keys of a ring: which one signs, which come next, which retire
-    List(ring::ListArgs),
+    /// Show the keys of a ring, or of all rings: which one signs, which come next, which retire
+    List(list::ListArgs),
     /// Make the next key of a ring: published now, it signs later; the first key of a ring signs at once
     Rotate(ring::RotateArgs),
     /// Let a key sign no more, and leave the JWKS
@@ -75,6 +77,9 @@ pub struct JwksArgs {
     /// Key files, PEM or JWK; without any the keys of the configuration, also those in Vault
     #[arg(value_name = "KEYFILE")]
     pub files: Vec<PathBuf>,
+    /// Those of this stream, which has keys of its own; else those of `signing`
+    #[arg(long, value_name = "ID", conflicts_with = "files")]
+    pub stream: Option<String>,
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -92,7 +97,10 @@ pub struct ExportArgs {
     /// Key files, PEM or JWK; the one that signs first
     #[arg(long = "key", required = true, value_name = "FILE", num_args = 1..)]
     pub keys: Vec<PathBuf>,
-    /// Where jwks.json will be found, if not at /jwks.json of the issuer's host
+    /// They are the keys of this stream's own: at /streams/ID/jwks.json
+    #[arg(long, value_name = "ID", value_parser = which::stream_id)]
+    pub stream: Option<String>,
+    /// Where the JWKS will be found, if not at /jwks.json (or that of the stream) of the issuer's host
     #[arg(long, value_name = "URL")]
     pub jwks_uri: Option<String>,
 }
@@ -204,14 +212,8 @@ impl KeysCommand {
                 return configured_jwks(args, log, console);
             }
             Self::Jwks(args) => jwks(&sources(&args.files), out),
-            Self::Export(args) => export(
-                &args.dir,
-                &args.issuer,
-                &sources(&args.keys),
-                args.jwks_uri.as_deref(),
-                out,
-            ),
-            Self::List(args) => return ring::list(args, log, console),
+            Self::Export(args) => export(args, out),
+            Self::List(args) => return list::list(args, log, console),
             Self::Rotate(args) => return ring::rotate(args, log, console),
             Self::Retire(args) => return ring::retire(args, log, console),
             Self::Verify(args) => return verify::verify(args, log, console),
@@ -272,38 +274,38 @@ fn configured_jwks(args: &JwksArgs, log: &LogArgs, console: &mut Console<'_>) ->
         Ok(config) => config,
         Err(exit) => return Ok(exit),
     };
-    let done = match shown_ring(&config.signing) {
+    let ring = match which::one(&config, args.stream.as_deref(), console)? {
+        Ok(ring) => ring,
+        Err(exit) => return Ok(exit),
+    };
+    let done = match shown_ring(ring) {
         Ok(ring) => Ok(console.out.write_all(&document(&*ring.jwks()))?),
         Err(fault) => Err(fault.into()),
     };
     ended(done, console)
 }
 
-/// Writes the JWKS and the SSF metadata below `dir`, at the paths that a web server would answer:
-/// `jwks.json` and `.well-known/ssf-configuration[/issuer/path]`. Prints the files.
+/// Writes the JWKS and the SSF metadata below the folder, at the paths that a web server would answer: `jwks.json` or
+/// `streams/ID/jwks.json`, and `.well-known/ssf-configuration[/issuer/path]`. Prints the files.
 ///
 /// # Errors
 /// [`KeysError`]; nothing is written unless the keys and the addresses are good.
-pub fn export(
-    dir: &Path,
-    issuer: &str,
-    sources: &[KeySource],
-    jwks_uri: Option<&str>,
-    out: &mut dyn Write,
-) -> Result<(), KeysError> {
-    let metadata = SsfMetadata::new(issuer, jwks_uri)?;
+pub fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<(), KeysError> {
+    let stream = args.stream.as_deref();
+    let path = stream.map_or_else(|| JWKS_PATH.to_owned(), stream_jwks_path);
+    let metadata = SsfMetadata::at(&args.issuer, args.jwks_uri.as_deref(), &path)?;
     if !metadata.is_confidential() {
         return Err(KeysError::NotHttps {
-            issuer: issuer.to_owned(),
+            issuer: args.issuer.clone(),
         });
     }
-    let ring = KeyRing::load(sources).map_err(KeysError::Keys)?;
+    let ring = KeyRing::load(&sources(&args.keys)).map_err(KeysError::Keys)?;
     let documents = [
-        (JWKS_PATH, document(&*ring.jwks())),
+        (path.as_str(), document(&*ring.jwks())),
         (metadata.path(), document(&metadata)),
     ];
     for (path, content) in documents {
-        let file = dir.join(path.trim_start_matches('/'));
+        let file = args.dir.join(path.trim_start_matches('/'));
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder).map_err(|source| KeysError::Write {
                 path: folder.to_owned(),

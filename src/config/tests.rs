@@ -4,6 +4,7 @@ mod bad_input;
 mod bad_streams;
 mod bad_vault;
 mod reference;
+mod rings;
 
 use std::time::Duration;
 

@@ -164,6 +164,18 @@ pub enum KeyError {
         /// What is wrong.
         what: String,
     },
+    /// A key in two rings: were it leaked, neither could be trusted.
+    #[error(
+        "the key {kid} is in two rings, {first} and {second}; a key is in one ring only, so make a key for each with `setbridge keys generate` or `rotate`"
+    )]
+    InTwoRings {
+        /// The `kid` in the second one.
+        kid: String,
+        /// Where the first ring is configured.
+        first: String,
+        /// Where the second one is.
+        second: String,
+    },
     /// A ring without a key that signs.
     #[error("no key signs: list at least one key file that is not only published")]
     NoneActive,
@@ -193,7 +205,7 @@ impl KeyError {
             | Self::DuplicateKid { second: path, .. }
             | Self::NoManifest { folder: path }
             | Self::BadManifest { path, .. } => Some(path),
-            Self::NoneActive | Self::NoneFor { .. } => None,
+            Self::NoneActive | Self::NoneFor { .. } | Self::InTwoRings { .. } => None,
         }
     }
 }

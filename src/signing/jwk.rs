@@ -116,6 +116,12 @@ impl PublicJwk {
         &self.kid
     }
 
+    /// The same public key, be it under another `kid` or for another algorithm.
+    #[must_use]
+    pub fn is_key_of(&self, other: &Self) -> bool {
+        self.members == other.members
+    }
+
     /// The modulus of an RSA key, unpadded base64url.
     #[must_use]
     pub fn n(&self) -> Option<&str> {

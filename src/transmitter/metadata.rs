@@ -43,19 +43,24 @@ pub enum MetadataError {
     /// Two issuers whose metadata would be at one URL.
     #[error("issuers `{0}` and `{1}` would have their metadata at one address; use one spelling")]
     SamePlace(String, String),
-    /// Two different keys under one `kid`: a receiver could not tell which one to verify with.
-    #[error("two different keys are published with the kid `{0}`; give one of them another kid")]
-    SharedKid(String),
 }
 
 impl SsfMetadata {
     /// The metadata of `issuer`. Without `jwks_uri`: `/jwks.json` at the issuer's origin, whatever its
-    /// path, because one process serves one JWKS. Whether plain http is allowed is the caller's
+    /// path. Whether plain http is allowed is the caller's
     /// decision, see [`is_confidential`](Self::is_confidential).
     ///
     /// # Errors
     /// [`MetadataError`] when either is not a URL that can be published.
     pub fn new(issuer: &str, jwks_uri: Option<&str>) -> Result<Self, MetadataError> {
+        Self::at(issuer, jwks_uri, JWKS_PATH)
+    }
+
+    /// As [`new`](Self::new), with the JWKS at `path` of the issuer's origin unless `jwks_uri` says otherwise.
+    ///
+    /// # Errors
+    /// As for that.
+    pub fn at(issuer: &str, jwks_uri: Option<&str>, path: &str) -> Result<Self, MetadataError> {
         let url = parse(issuer)?;
         if url.query().is_some() || url.fragment().is_some() {
             return Err(MetadataError::QueryOrFragment(issuer.to_owned()));
@@ -63,16 +68,16 @@ impl SsfMetadata {
         let jwks_url = match jwks_uri {
             Some(text) => parse(text)?,
             None => url
-                .join(JWKS_PATH)
+                .join(path)
                 .map_err(|_| MetadataError::NotAUrl(issuer.to_owned()))?,
         };
-        let path = url.path().strip_suffix('/').unwrap_or(url.path());
+        let tenant = url.path().strip_suffix('/').unwrap_or(url.path());
         Ok(Self {
             spec_version: "1_0",
             issuer: issuer.to_owned(),
             jwks_uri: jwks_uri.map_or_else(|| jwks_url.to_string(), str::to_owned),
             delivery_methods_supported: [PUSH],
-            path: format!("{METADATA_PATH}{path}"),
+            path: format!("{METADATA_PATH}{tenant}"),
             authority: url.authority().to_owned(),
             confidential: is_confidential(&url) && is_confidential(&jwks_url),
         })

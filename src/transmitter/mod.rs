@@ -2,7 +2,8 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `/jwks.json` | the public keys of all rings of this process |
+//! | `/jwks.json` | the public keys of the default ring |
+//! | `/streams/ID/jwks.json` | those of a stream with keys of its own |
 //! | `/.well-known/ssf-configuration` | the metadata of an issuer without a path |
 //! | `/.well-known/ssf-configuration/tenant1` | the metadata of `https://host/tenant1` (SSF §7.2.1) |
 //!
@@ -39,44 +40,60 @@ pub use outside::{Fetched, Outside, OutsideError};
 pub use serve::serve;
 pub use tls::{Identity, TlsError};
 
-use crate::signing::{Jwks, KeyRing};
+use crate::signing::KeyRing;
 
-/// Where the JWKS of all rings is.
+/// Where the JWKS of the default ring is.
 pub const JWKS_PATH: &str = "/jwks.json";
+
+/// Where the JWKS of a stream with keys of its own is. No receiver of another stream looks there, so a key that leaks
+/// there proves nothing elsewhere.
+#[must_use]
+pub fn stream_jwks_path(stream: &str) -> String {
+    format!("/streams/{stream}/jwks.json")
+}
 
 /// Where the SSF metadata is; an issuer's path comes behind it.
 pub const METADATA_PATH: &str = "/.well-known/ssf-configuration";
 
-/// One issuer and what is published for it.
+/// One issuer and where its keys are.
 #[derive(Debug, Clone)]
 pub struct Publication {
     /// The `iss` of its SETs, exactly.
     pub issuer: String,
     /// Where its JWKS is found; `None` for `/jwks.json` at the issuer's origin.
     pub jwks_uri: Option<String>,
-    /// Its keys.
-    pub keys: Arc<KeyRing>,
 }
 
-/// The public routes. One issuer may be listed many times (many streams), with the same `jwks_uri`. A receiver or a
-/// proxy may keep an answer for `max_age`: shorter than the time between publishing a key and using it.
+/// A JWKS that is served: its path, and the ring whose public keys it is.
+pub type ServedRing = (String, Arc<KeyRing>);
+
+/// The public routes. One issuer may be listed many times (many streams), with the same `jwks_uri`; a ring may be served
+/// at several distinct paths, and each path serves the keys of one ring and no other. A receiver or a proxy may keep an
+/// answer for `max_age`: shorter than the time between publishing a key and using it.
 ///
 /// # Errors
 /// [`MetadataError`] about the first publication that cannot be served.
-pub fn router(publications: &[Publication], max_age: Duration) -> Result<Router, MetadataError> {
-    let published = Published::new(publications, max_age)?;
-    Ok(Router::new()
-        .route(JWKS_PATH, get(jwks))
+pub fn router(
+    rings: Vec<ServedRing>,
+    publications: &[Publication],
+    max_age: Duration,
+) -> Result<Router, MetadataError> {
+    let published = Arc::new(Published::new(publications, max_age)?);
+    let mut router = Router::new()
         .route(METADATA_PATH, get(metadata))
-        .route(&format!("{METADATA_PATH}/{{*issuer}}"), get(metadata))
-        .with_state(Arc::new(published)))
+        .route(&format!("{METADATA_PATH}/{{*issuer}}"), get(metadata));
+    for (path, ring) in rings {
+        let published = Arc::clone(&published);
+        let answer = move |headers: HeaderMap| jwks(ring, published, headers);
+        router = router.route(&path, get(answer));
+    }
+    Ok(router.with_state(published))
 }
 
 /// What the routes answer from.
 struct Published {
     /// `Cache-Control` of every answer.
     cache: HeaderValue,
-    rings: Vec<Arc<KeyRing>>,
     /// Metadata path → issuers with that path; they differ by host.
     issuers: BTreeMap<String, Vec<Issuer>>,
 }
@@ -92,21 +109,10 @@ impl Published {
         let mut published = Self {
             cache: HeaderValue::try_from(format!("public, max-age={}", max_age.as_secs()))
                 .unwrap_or(HeaderValue::from_static("public")),
-            rings: Vec::new(),
             issuers: BTreeMap::new(),
         };
         for publication in publications {
             published.add_issuer(publication)?;
-            let known = |ring: &Arc<KeyRing>| Arc::ptr_eq(ring, &publication.keys);
-            if !published.rings.iter().any(known) {
-                published.rings.push(Arc::clone(&publication.keys));
-            }
-        }
-        let keys = published.jwks().keys;
-        for (at, key) in keys.iter().enumerate() {
-            if keys[..at].iter().any(|other| other.kid() == key.kid()) {
-                return Err(MetadataError::SharedKid(key.kid().to_string()));
-            }
         }
         Ok(published)
     }
@@ -134,19 +140,6 @@ impl Published {
                 publication.issuer.clone(),
             )),
         }
-    }
-
-    /// All rings in one set; a key that is in several rings is listed once.
-    fn jwks(&self) -> Jwks {
-        let mut all = Jwks::default();
-        for ring in &self.rings {
-            for key in &ring.jwks().keys {
-                if !all.keys.contains(key) {
-                    all.keys.push(key.clone());
-                }
-            }
-        }
-        all
     }
 
     /// The issuer at `path`; where several hosts share the path, the one that `host` names, else the first.
@@ -194,12 +187,16 @@ fn strong_tag(document: &[u8]) -> Option<ETag> {
     format!("\"{text}\"").parse().ok()
 }
 
-async fn jwks(State(published): State<Arc<Published>>, headers: HeaderMap) -> Response {
+async fn jwks(
+    ring: Arc<KeyRing>,
+    published: Arc<Published>,
+    headers: HeaderMap,
+) -> impl IntoResponse {
     // An empty set would be believed, and cached.
-    if !published.rings.iter().all(|ring| ring.is_known()) {
+    if !ring.is_known() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    published.answer(json(&published.jwks()), &headers)
+    published.answer(json(&*ring.jwks()), &headers)
 }
 
 async fn metadata(

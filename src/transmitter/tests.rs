@@ -26,12 +26,29 @@ fn ring(names: &[&str]) -> Arc<KeyRing> {
     Arc::new(KeyRing::load(&sources).expect("test keys"))
 }
 
-fn publication(issuer: &str, keys: &Arc<KeyRing>) -> Publication {
-    Publication {
+/// An issuer, and the keys that are served at its address.
+type Served = (Publication, Arc<KeyRing>);
+
+fn publication(issuer: &str, keys: &Arc<KeyRing>) -> Served {
+    let publication = Publication {
         issuer: issuer.to_owned(),
         jwks_uri: None,
-        keys: Arc::clone(keys),
+    };
+    (publication, Arc::clone(keys))
+}
+
+/// The first one's keys at `/jwks.json`, those of others at the addresses of streams `1`, `2`, …
+fn routes(served: &[Served], max_age: Duration) -> Result<Router, MetadataError> {
+    let mut rings: Vec<ServedRing> = Vec::new();
+    for (at, (_, ring)) in served.iter().enumerate() {
+        let path = match at {
+            0 => JWKS_PATH.to_owned(),
+            _ => stream_jwks_path(&at.to_string()),
+        };
+        rings.push((path, Arc::clone(ring)));
     }
+    let publications = served.iter().map(|(publication, _)| publication.clone());
+    router(rings, &publications.collect::<Vec<_>>(), max_age)
 }
 
 /// A server on a free port; dropped or stopped by the test.
@@ -42,18 +59,18 @@ struct Server {
 }
 
 impl Server {
-    async fn start(limits: Limits, publications: &[Publication]) -> Self {
+    async fn start(limits: Limits, publications: &[Served]) -> Self {
         Self::speaking(None, limits, publications).await
     }
 
     async fn speaking(
         identity: Option<Arc<Identity>>,
         limits: Limits,
-        publications: &[Publication],
+        publications: &[Served],
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
         let address = listener.local_addr().expect("address").to_string();
-        let router = router(publications, Duration::from_secs(90)).expect("router");
+        let router = routes(publications, Duration::from_secs(90)).expect("router");
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(serve_within(
             limits,
@@ -262,26 +279,18 @@ async fn hosts_that_share_a_path_are_told_apart() {
         let document: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(document["issuer"], issuer, "Host: {host}");
     }
-    let (_, jwks) = server.get("/jwks.json").await;
-    let kids: Vec<_> = jwks["keys"]
-        .as_array()
-        .expect("keys")
-        .iter()
-        .map(|k| k["kid"].clone())
-        .collect();
-    assert_eq!(
-        kids,
-        [
-            one.active(crate::signing::Algorithm::Rs256)
-                .expect("a key")
-                .kid()
-                .as_str(),
-            two.active(crate::signing::Algorithm::Rs256)
-                .expect("a key")
-                .kid()
-                .as_str()
-        ]
-    );
+    // One address for each ring, and no key of another ring there, whatever host was asked.
+    for (path, ring) in [("/jwks.json", &one), ("/streams/1/jwks.json", &two)] {
+        let (status, jwks) = server.get(path).await;
+        assert_eq!(status, 200);
+        let kids = jwks["keys"].as_array().expect("keys").iter();
+        let kids: Vec<_> = kids.map(|key| key["kid"].clone()).collect();
+        let own = ring
+            .active(crate::signing::Algorithm::Rs256)
+            .expect("a key");
+        assert_eq!(kids, [own.kid().as_str()], "{path}");
+    }
+    assert_eq!(server.get("/streams/2/jwks.json").await.0, 404);
     server.stop().await;
 }
 
@@ -375,31 +384,16 @@ fn issuers_that_cannot_be_published_are_refused() {
         publication("https://h.example/", &keys),
     ];
     assert!(matches!(
-        router(&twice, Duration::ZERO),
+        routes(&twice, Duration::ZERO),
         Err(MetadataError::SamePlace(..))
     ));
     let mut other = publication("https://h.example", &keys);
-    other.jwks_uri = Some("https://cdn.example/k.json".to_owned());
+    other.0.jwks_uri = Some("https://cdn.example/k.json".to_owned());
     let two = [publication("https://h.example", &keys), other];
     assert!(matches!(
-        router(&two, Duration::ZERO),
+        routes(&two, Duration::ZERO),
         Err(MetadataError::TwoJwksUris(_))
     ));
-
-    let named = |name: &str| {
-        let source = KeySource {
-            kid: Some("k1".to_owned()),
-            ..KeySource::new(key(name))
-        };
-        Arc::new(KeyRing::load(&[source]).expect("ring"))
-    };
-    let clash = [
-        publication("https://one.example", &named("rsa-2048.pkcs8.pem")),
-        publication("https://two.example", &named("rsa-3072.pkcs1.pem")),
-    ];
-    assert!(
-        matches!(router(&clash, Duration::ZERO), Err(MetadataError::SharedKid(kid)) if kid == "k1")
-    );
 }
 
 #[test]

@@ -50,6 +50,7 @@ mod security;
 mod shared_state;
 mod state_faults;
 mod static_members;
+mod stream_keys;
 mod streams;
 mod support;
 mod valve;

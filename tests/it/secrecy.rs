@@ -16,6 +16,8 @@ const JWK: &str = include_str!("../fixtures/keys/rsa-2048.jwk.json");
 const SEALED: &str = include_str!("../fixtures/keys/rsa-2048.pkcs8.encrypted.pem");
 const PLAIN: &str = include_str!("../fixtures/keys/rsa-2048-other.pkcs8.pem");
 const PASSPHRASE: &str = "pass-7c1f-phrase";
+/// A key of a stream's own.
+const OWN: &str = include_str!("../fixtures/keys/rsa-3072.pkcs1.pem");
 
 /// What to look for: each private member in the ways in which one is written down, the lines of the PEM files, and the passphrase.
 fn private() -> Vec<String> {
@@ -38,6 +40,8 @@ fn private() -> Vec<String> {
     let lines = SEALED
         .lines()
         .chain(PLAIN.lines())
+        // Its first nine lines are the modulus.
+        .chain(OWN.lines().skip(10))
         .filter(|line| line.len() == 64);
     let private = lines.skip(6).map(|line| line[..32].to_owned());
     found.extend(private);
@@ -64,6 +68,17 @@ async fn no_private_member_and_no_passphrase_shows_anywhere() {
         {"file": at("signing.json")},
         {"file": at("next.pem"), "not_before": "2199-01-01T00:00:00Z"},
     ]);
+    fs::write(at("own.pem"), OWN).expect("a key");
+    let mut one = one;
+    one.configuration = one
+        .configuration
+        .clone()
+        .stream_to("own", &one.topic, &one.org.url())
+        .set("streams.1.issuer", "https://ssf.example.com/own")
+        .set(
+            "streams.1.signing",
+            json!({"keys": [{"file": at("own.pem")}]}),
+        );
     let one = one
         .set("signing.keys", keys)
         .set("signing.passphrase_file", at("passphrase"))
@@ -80,6 +95,8 @@ async fn no_private_member_and_no_passphrase_shows_anywhere() {
     // Every endpoint, and ones that are none.
     let origin = bridge.jwks_url().replace("/jwks.json", "");
     assert_quiet("/jwks.json", &bridge.fetch(&bridge.jwks_url()).await);
+    let of_own = format!("{origin}/streams/own/jwks.json");
+    assert_quiet("the stream's own JWKS", &bridge.fetch(&of_own).await);
     let metadata = format!("{origin}/.well-known/ssf-configuration");
     assert_quiet("metadata", &bridge.fetch(&metadata).await);
     for path in [
@@ -122,14 +139,24 @@ async fn no_private_member_and_no_passphrase_shows_anywhere() {
         assert_quiet("keys jwks", &(shown.out + &shown.err));
     }
     fs::write(at("signing.json"), JWK).expect("a key");
+    fs::write(at("own.pem"), &OWN[..OWN.len() / 2]).expect("a file");
     bridge.hup();
     bridge.message("keys reloaded").await;
+    bridge
+        .metric(errors, &[("ring", "own")], |n| n >= 1.0)
+        .await;
+    let checked = setbridge(&["check", &one.configuration.write().display().to_string()]).await;
+    assert!(checked.err.contains("streams[1].signing"), "{checked:?}");
+    assert_quiet("check", &checked.err);
+    fs::write(at("own.pem"), OWN).expect("a key");
 
     // Every command about keys that works.
     let configuration = one.configuration.write().display().to_string();
     for args in [
         vec!["keys", "list", "-c", &configuration],
         vec!["keys", "list", "--json", "-c", &configuration],
+        vec!["keys", "list", "--stream", "own", "-c", &configuration],
+        vec!["keys", "jwks", "--stream", "own", "-c", &configuration],
         vec!["keys", "verify", "-c", &configuration],
         vec!["keys", "jwks", &at("signing.json"), &at("next.pem")],
         vec![

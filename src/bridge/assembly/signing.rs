@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::bridge::StartError;
 use crate::clock;
-use crate::config::{Config, KeysConfig, MultiBufferUse, SigningSettings};
+use crate::config::{Config, KeysConfig, MultiBufferUse, RingConfig, RingName};
 use crate::metrics::Metrics;
 use crate::set::Timestamp;
 use crate::signing::vault::{Seen, VaultSetUpError};
@@ -15,7 +15,7 @@ use crate::signing::{
 };
 
 /// Where the keys are.
-pub(crate) fn ring_source(config: &SigningSettings) -> RingSource {
+pub(crate) fn ring_source(config: &RingConfig) -> RingSource {
     match &config.keys {
         KeysConfig::Ring(folder) => RingSource::Folder {
             folder: folder.clone(),
@@ -39,7 +39,7 @@ pub(crate) fn ring_source(config: &SigningSettings) -> RingSource {
 ///
 /// # Errors
 /// What of the files is wrong, or why Vault told nothing.
-pub(crate) fn shown_ring(config: &SigningSettings) -> Result<KeyRing, ShownFault> {
+pub(crate) fn shown_ring(config: &RingConfig) -> Result<KeyRing, ShownFault> {
     let KeysConfig::Vault(vault) = &config.keys else {
         return KeyRing::open(ring_source(config), None).map_err(ShownFault::Files);
     };
@@ -71,11 +71,51 @@ pub(crate) enum ShownFault {
     System(String),
 }
 
+/// One ring, and who signs by its keys.
+pub(in crate::bridge) struct OpenRing {
+    pub(in crate::bridge) name: RingName,
+    pub(in crate::bridge) keys: Arc<KeyRing>,
+    /// Who has the keys, if it is not this process.
+    pub(in crate::bridge) vault: Option<Arc<Vault>>,
+    pub(in crate::bridge) signer: Arc<Signer>,
+}
+
+/// All rings of a configuration. Blocking.
+pub(super) fn open(config: &Config, metrics: &Metrics) -> Result<Vec<OpenRing>, StartError> {
+    let keys = rings(config).map_err(|faults| {
+        let faults = faults.into_iter().map(|(_, fault)| fault);
+        StartError::Keys(faults.collect())
+    })?;
+    let keys: Vec<Arc<KeyRing>> = keys.into_iter().map(Arc::new).collect();
+    // One set of threads for all keys in files: a batch may be of several keys.
+    let mut of_files: Option<Arc<Signer>> = None;
+    let mut open = Vec::new();
+    for (ring, own) in config.rings.iter().zip(&keys) {
+        let vault = vault(ring, metrics).map_err(StartError::Vault)?;
+        let threads = config.signing.threads_for(&ring.keys).get();
+        let signer = match (&vault, &of_files) {
+            (Some(vault), _) => {
+                let started = Signer::start_vault(threads, Arc::clone(vault));
+                Arc::new(started.map_err(|error| StartError::System(error.to_string()))?)
+            }
+            (None, Some(signer)) => Arc::clone(signer),
+            (None, None) => {
+                let signer = Arc::new(file_signer(config, threads, &keys)?);
+                Arc::clone(of_files.insert(signer))
+            }
+        };
+        open.push(OpenRing {
+            name: ring.name.clone(),
+            keys: Arc::clone(own),
+            vault,
+            signer,
+        });
+    }
+    Ok(open)
+}
+
 /// The client of Vault, where the key is there. Asks nothing. Blocking.
-pub(in crate::bridge) fn vault(
-    config: &SigningSettings,
-    metrics: &Metrics,
-) -> Result<Option<Arc<Vault>>, VaultSetUpError> {
+fn vault(config: &RingConfig, metrics: &Metrics) -> Result<Option<Arc<Vault>>, VaultSetUpError> {
     let KeysConfig::Vault(vault) = &config.keys else {
         return Ok(None);
     };
@@ -85,39 +125,78 @@ pub(in crate::bridge) fn vault(
     Vault::new(vault.settings.clone(), observe).map(|vault| Some(Arc::new(vault)))
 }
 
-/// The keys of the process; each stream has one that signs by its algorithm. None yet, when Vault has them. Blocking.
-pub(in crate::bridge) fn ring(config: &Config) -> Result<KeyRing, Vec<KeyError>> {
-    let signing = &config.signing;
-    let known_after = signing
-        .check_published
-        .then_some(signing.publish_before_use);
-    let wanted: BTreeSet<Algorithm> = config.streams.iter().map(|s| s.algorithm).collect();
-    let wanted = Vec::from_iter(wanted);
-    match &signing.keys {
-        KeysConfig::Vault(_) => Ok(KeyRing::told(known_after, &wanted)),
-        _ => KeyRing::open_for(ring_source(signing), known_after, &wanted),
+/// The rings of the process, in the order of the configuration; in each is a key for every stream of it. Those in Vault
+/// have none yet. Every fault with the place of its ring. Blocking.
+pub(in crate::bridge) fn rings(config: &Config) -> Result<Vec<KeyRing>, Vec<(usize, KeyError)>> {
+    let (mut rings, mut faults) = (Vec::new(), Vec::new());
+    for (at, own) in config.rings.iter().enumerate() {
+        match ring(config, own) {
+            Ok(ring) => rings.push(ring),
+            Err(errors) => faults.extend(errors.into_iter().map(|error| (at, error))),
+        }
+    }
+    if faults.is_empty() {
+        faults.extend(in_two(config, &rings));
+    }
+    if faults.is_empty() {
+        Ok(rings)
+    } else {
+        Err(faults)
     }
 }
 
-/// The signer threads: Vault's, where it has the key; else eight signatures at once where the configuration wants that and the machine can.
-pub(super) fn signer(
+fn ring(config: &Config, own: &RingConfig) -> Result<KeyRing, Vec<KeyError>> {
+    let known_after = own.check_published.then_some(own.publish_before_use);
+    let streams = config.streams_of(&own.name);
+    let wanted: BTreeSet<Algorithm> = streams.map(|stream| stream.algorithm).collect();
+    let wanted = Vec::from_iter(wanted);
+    match &own.keys {
+        KeysConfig::Vault(_) => Ok(KeyRing::told(known_after, &wanted)),
+        _ => KeyRing::open_for(ring_source(own), known_after, &wanted),
+    }
+}
+
+/// Keys that are in an earlier ring too, under whatever name: rings are there to keep keys apart.
+fn in_two(config: &Config, rings: &[KeyRing]) -> Vec<(usize, KeyError)> {
+    let mut found = Vec::new();
+    for (at, ring) in rings.iter().enumerate() {
+        for (key, _, _) in ring.keys() {
+            let public = key.public();
+            let has = |other: &KeyRing| {
+                let mut keys = other.keys().into_iter();
+                keys.any(|(key, _, _)| key.public().is_key_of(public))
+            };
+            if let Some(first) = rings[..at].iter().position(has) {
+                let fault = KeyError::InTwoRings {
+                    kid: key.kid().to_string(),
+                    first: config.rings[first].place(),
+                    second: config.rings[at].place(),
+                };
+                found.push((at, fault));
+            }
+        }
+    }
+    found
+}
+
+/// The signer threads for keys in files: eight signatures at once where the configuration wants that and the machine can.
+fn file_signer(
     config: &Config,
-    keys: &KeyRing,
-    vault: Option<Arc<Vault>>,
+    threads: usize,
+    rings: &[Arc<KeyRing>],
 ) -> Result<Signer, StartError> {
-    let threads = config.signing.threads.get();
-    let started = match vault {
-        Some(vault) => Signer::start_vault(threads, vault),
-        None => match multi_buffer(config, keys)? {
-            Some(backend) => Signer::start_multi_buffer(threads, backend),
-            None => Signer::start(threads),
-        },
+    let started = match multi_buffer(config, rings)? {
+        Some(backend) => Signer::start_multi_buffer(threads, backend),
+        None => Signer::start(threads),
     };
     started.map_err(|error| StartError::System(error.to_string()))
 }
 
-/// Loads the multi-buffer library, and puts the key that signs to its trial: some milliseconds that no SET should wait for.
-fn multi_buffer(config: &Config, keys: &KeyRing) -> Result<Option<Arc<MultiBuffer>>, StartError> {
+/// Loads the multi-buffer library, and puts the keys that sign to their trial: some milliseconds that no SET should wait for.
+fn multi_buffer(
+    config: &Config,
+    rings: &[Arc<KeyRing>],
+) -> Result<Option<Arc<MultiBuffer>>, StartError> {
     let wanted = config.signing.multi_buffer;
     if wanted == MultiBufferUse::Never {
         return Ok(None);
@@ -126,9 +205,11 @@ fn multi_buffer(config: &Config, keys: &KeyRing) -> Result<Option<Arc<MultiBuffe
     let required = wanted == MultiBufferUse::Required;
     match MultiBuffer::load(config.signing.multi_buffer_library.as_deref()) {
         Ok(backend) => {
-            let active = keys.active(Algorithm::Rs256);
-            let admitted = active.is_some_and(|key| backend.admit(&key));
-            if required && !admitted {
+            let active = rings
+                .iter()
+                .filter_map(|ring| ring.active(Algorithm::Rs256));
+            let admitted: Vec<bool> = active.map(|key| backend.admit(&key)).collect();
+            if required && (admitted.is_empty() || admitted.contains(&false)) {
                 let why = "no key signs by RS256, or the library does not take it, gains nothing with it, or failed its trial";
                 return Err(StartError::MultiBuffer(why.to_owned()));
             }

@@ -1,4 +1,4 @@
-//! `setbridge keys list|rotate|retire`: the life of the keys in a ring.
+//! `setbridge keys rotate|retire`: the life of the keys in a ring.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -6,14 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::Table;
 use jiff::Timestamp as Instant;
-use serde_json::json;
 
 use super::whole::write_whole;
 use super::{KeysError, KindArgs, ended};
 use crate::bridge::assembly;
-use crate::bridge::assembly::signing::ShownFault;
 use crate::cli::{ConfigArgs, Console, Exit, LogArgs};
 use crate::config;
 use crate::secret::Secret;
@@ -33,20 +30,12 @@ pub struct RingArgs {
     /// With --ring: file with the passphrase of its keys, which a new key is encrypted with
     #[arg(long, value_name = "FILE", requires = "ring")]
     pub passphrase_file: Option<PathBuf>,
+    /// That of this stream, which has keys of its own; else that of `signing`, and for `list` all of them
+    #[arg(long, value_name = "ID", conflicts_with = "ring")]
+    pub stream: Option<String>,
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-}
-
-/// Arguments of `keys list`.
-#[derive(Debug, Args)]
-pub struct ListArgs {
-    /// Which ring.
-    #[command(flatten)]
-    pub of: RingArgs,
-    /// One JSON object a key
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Arguments of `keys rotate`.
@@ -89,6 +78,8 @@ pub struct RetireArgs {
 /// A ring that was asked for.
 struct Asked {
     source: RingSource,
+    /// Where the configuration says so.
+    place: String,
     publish_before_use: Duration,
 }
 
@@ -110,32 +101,20 @@ impl RingArgs {
                     folder: folder.clone(),
                     passphrase_file: self.passphrase_file.clone(),
                 },
+                place: String::new(),
                 publish_before_use: BEFORE_USE,
             }));
         }
-        let config = self.config.load(log, console)?;
-        Ok(config.map(|config| Asked {
-            source: assembly::signing::ring_source(&config.signing),
-            publish_before_use: config.signing.publish_before_use,
+        let config = match self.config.load(log, console)? {
+            Ok(config) => config,
+            Err(exit) => return Ok(Err(exit)),
+        };
+        let ring = super::which::one_to_change(&config, self.stream.as_deref(), console)?;
+        Ok(ring.map(|ring| Asked {
+            source: assembly::signing::ring_source(ring),
+            place: ring.place(),
+            publish_before_use: ring.publish_before_use,
         }))
-    }
-
-    /// Its keys, also when they are in Vault.
-    fn shown(
-        &self,
-        log: &LogArgs,
-        console: &mut Console<'_>,
-    ) -> io::Result<Result<Result<KeyRing, ShownFault>, Exit>> {
-        if let Some(folder) = &self.ring {
-            let source = RingSource::Folder {
-                folder: folder.clone(),
-                passphrase_file: self.passphrase_file.clone(),
-            };
-            let ring = KeyRing::open(source, None);
-            return Ok(Ok(ring.map_err(ShownFault::Files)));
-        }
-        let config = self.config.load(log, console)?;
-        Ok(config.map(|config| assembly::signing::shown_ring(&config.signing)))
     }
 
     /// The folder of a ring that can be changed.
@@ -163,65 +142,13 @@ impl RingArgs {
             RingSource::Files(_) => {
                 writeln!(
                     console.err,
-                    "the configuration lists its keys in signing.keys, which nobody but its author changes\n    mend: make a ring with --ring DIR and set signing.ring to it"
+                    "the configuration lists its keys in {0}.keys, which nobody but its author changes\n    mend: make a ring with --ring DIR and set {0}.ring to it",
+                    asked.place
                 )?;
                 Ok(Err(Exit::Usage))
             }
         }
     }
-}
-
-/// Shows each key with what it does now.
-pub(super) fn list(args: &ListArgs, log: &LogArgs, console: &mut Console<'_>) -> io::Result<Exit> {
-    let ring = match args.of.shown(log, console)? {
-        Ok(Ok(ring)) => ring,
-        Ok(Err(fault)) => return ended(Err(fault.into()), console),
-        Err(exit) => return Ok(exit),
-    };
-    let time = |time: Option<Timestamp>| {
-        let at = time.and_then(|time| Instant::from_second(time.as_secs()).ok());
-        at.map(|at| at.to_string())
-    };
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    table.set_header([
-        "KID",
-        "STATE",
-        "ALGORITHM",
-        "BITS",
-        "SIGNS FROM",
-        "SIGNS UNTIL",
-        "PUBLISHED UNTIL",
-    ]);
-    for (key, life, state) in ring.keys() {
-        let times = [life.not_before, life.not_after, life.published_until].map(time);
-        if args.json {
-            let [not_before, not_after, published_until] = times;
-            let line = json!({
-                "kid": key.kid(),
-                "state": state.as_str(),
-                "algorithm": key.algorithm(),
-                "bits": key.bits(),
-                "not_before": not_before,
-                "not_after": not_after,
-                "published_until": published_until,
-            });
-            writeln!(console.out, "{line}")?;
-            continue;
-        }
-        let mut row = vec![
-            key.kid().to_string(),
-            state.as_str().to_owned(),
-            key.algorithm().to_string(),
-            key.bits().to_string(),
-        ];
-        row.extend(times.map(|time| time.unwrap_or_else(|| "-".to_owned())));
-        table.add_row(row);
-    }
-    if !args.json {
-        writeln!(console.out, "{table}")?;
-    }
-    Ok(Exit::Done)
 }
 
 /// Makes the next key, or lets the one that waits sign at once.

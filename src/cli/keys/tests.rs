@@ -115,40 +115,49 @@ fn jwks_shows_public_members_only_and_lists_every_fault() {
 #[test]
 fn export_lays_out_what_a_web_server_would_answer() {
     let folder = tempfile::tempdir().expect("folder");
-    let keys = sources(&[fixture("rsa-2048.pkcs8.pem")]);
     let issuer = "https://b.example.com/tenant/1/";
-    export(folder.path(), issuer, &keys, None, &mut Vec::new()).expect("export");
+    let of = |issuer: &str, key: &str| ExportArgs {
+        dir: folder.path().to_owned(),
+        issuer: issuer.to_owned(),
+        keys: vec![fixture(key)],
+        stream: None,
+        jwks_uri: None,
+    };
+    let first = of(issuer, "rsa-2048.pkcs8.pem");
+    export(&first, &mut Vec::new()).expect("export");
     let metadata = json(&folder.path().join(".well-known/ssf-configuration/tenant/1"));
     assert_eq!(metadata["issuer"], issuer);
     assert_eq!(metadata["jwks_uri"], "https://b.example.com/jwks.json");
-    assert_eq!(
-        json(&folder.path().join("jwks.json"))["keys"][0]["kty"],
-        "RSA"
-    );
+    let exported = json(&folder.path().join("jwks.json"));
+    assert_eq!(exported["keys"][0]["kty"], "RSA");
 
     // Again, after a rotation: replaced.
-    let keys = sources(&[fixture("rsa-3072.pkcs1.pem")]);
-    export(
-        folder.path(),
-        issuer,
-        &keys,
-        Some("https://cdn.example/k"),
-        &mut Vec::new(),
-    )
-    .expect("export");
+    let second = ExportArgs {
+        jwks_uri: Some("https://cdn.example/k".to_owned()),
+        ..of(issuer, "rsa-3072.pkcs1.pem")
+    };
+    export(&second, &mut Vec::new()).expect("export");
     let metadata = json(&folder.path().join(".well-known/ssf-configuration/tenant/1"));
     assert_eq!(metadata["jwks_uri"], "https://cdn.example/k");
 
-    let plain = export(
-        folder.path(),
-        "http://b.example.com",
-        &keys,
-        None,
-        &mut Vec::new(),
-    );
-    assert_eq!(plain.expect_err("http").exit().code(), 64);
-    let bad = export(folder.path(), "b.example.com", &keys, None, &mut Vec::new());
-    assert_eq!(bad.expect_err("no URL").exit().code(), 64);
+    // A stream's own keys are apart from those.
+    let before = json(&folder.path().join("jwks.json"));
+    let own = ExportArgs {
+        stream: Some("tenant-b".to_owned()),
+        ..of("https://b.example.com/b", "rsa-2048.pkcs8.pem")
+    };
+    export(&own, &mut Vec::new()).expect("export");
+    let metadata = json(&folder.path().join(".well-known/ssf-configuration/b"));
+    let address = "https://b.example.com/streams/tenant-b/jwks.json";
+    assert_eq!(metadata["jwks_uri"], address);
+    let exported = json(&folder.path().join("streams/tenant-b/jwks.json"));
+    assert_ne!(exported, before);
+    assert_eq!(json(&folder.path().join("jwks.json")), before);
+
+    for bad in ["http://b.example.com", "b.example.com"] {
+        let refused = export(&of(bad, "rsa-2048.pkcs8.pem"), &mut Vec::new());
+        assert_eq!(refused.expect_err(bad).exit().code(), 64);
+    }
 }
 
 #[test]
@@ -181,4 +190,23 @@ fn the_command_line_reads_as_documented() {
         panic!("export")
     };
     assert_eq!(args.keys.len(), 3);
+    for id in ["../x", "", "A", "-a"] {
+        let line = [
+            "x",
+            "export",
+            "dir",
+            "--issuer",
+            "https://h",
+            "--key",
+            "a",
+            "--stream",
+            id,
+        ];
+        assert!(Cli::try_parse_from(line).is_err(), "{id:?}");
+    }
+    assert!(
+        parse("x list --ring keys --stream a").is_err(),
+        "one of them"
+    );
+    assert!(parse("x jwks a.pem --stream a").is_err(), "one of them");
 }

@@ -9,7 +9,7 @@ use tokio::runtime::Builder;
 
 use crate::bridge::assembly;
 use crate::cli::{ConfigArgs, Console, Exit, LogArgs};
-use crate::config::{Config, IssuerMetadata};
+use crate::config::{IssuerMetadata, RingConfig};
 use crate::signing::{KeyRing, KeyState};
 use crate::transmitter::{Fetched, Outside, OutsideError, SsfMetadata};
 
@@ -18,6 +18,9 @@ use crate::transmitter::{Fetched, Outside, OutsideError, SsfMetadata};
 #[command(after_help = "\
 Exit codes: 0 a receiver finds what it needs · 65 it finds something else · 69 an address cannot be fetched")]
 pub struct VerifyArgs {
+    /// What receivers of this stream find; else what those of all streams do
+    #[arg(long, value_name = "ID")]
+    pub stream: Option<String>,
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -53,13 +56,28 @@ pub(super) fn verify(
         Ok(config) => config,
         Err(exit) => return Ok(exit),
     };
-    let ring = match assembly::signing::shown_ring(&config.signing) {
-        Ok(ring) => ring,
-        Err(fault) => return super::ended(Err(fault.into()), console),
+    let stream = args.stream.as_deref();
+    let configured = match super::which::some(&config, stream, console)? {
+        Ok(rings) => rings,
+        Err(exit) => return Ok(exit),
     };
+    let mut rings = Vec::new();
+    for ring in configured {
+        match assembly::signing::shown_ring(ring) {
+            Ok(keys) => rings.push((ring, keys)),
+            Err(fault) => return super::ended(Err(fault.into()), console),
+        }
+    }
+    let stream = config
+        .streams
+        .iter()
+        .find(|of| Some(of.id.as_str()) == stream);
+    let issuers = config.transmitter.issuers.iter();
+    let issuers = issuers.filter(|issuer| stream.is_none_or(|of| of.issuer == issuer.issuer));
+    let issuers: Vec<&IssuerMetadata> = issuers.collect();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let findings = match Outside::new() {
-        Ok(outside) => runtime.block_on(look(&config, &ring, &outside)),
+        Ok(outside) => runtime.block_on(look(&issuers, &rings, &outside)),
         Err(error) => {
             writeln!(console.err, "{error}")?;
             return Ok(Exit::Software);
@@ -83,17 +101,48 @@ pub(super) fn verify(
     })
 }
 
-/// Every issuer, each address once.
-async fn look(config: &Config, ring: &KeyRing, outside: &Outside) -> Vec<Finding> {
+/// Every issuer, each address once, with the ring whose keys belong there.
+async fn look(
+    issuers: &[&IssuerMetadata],
+    rings: &[(&RingConfig, KeyRing)],
+    outside: &Outside,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut seen = Vec::new();
-    for issuer in &config.transmitter.issuers {
+    for issuer in issuers {
         findings.extend(metadata(issuer, outside).await);
-        if !seen.contains(&&issuer.jwks_uri) {
-            seen.push(&issuer.jwks_uri);
-            match outside.fetch(&issuer.jwks_uri).await {
-                Ok(fetched) => findings.extend(jwks(config, issuer, ring, &fetched)),
-                Err(error) => findings.push(fault(&error)),
+        let address = (&issuer.jwks_uri, &issuer.ring);
+        if seen.contains(&address) {
+            continue;
+        }
+        seen.push(address);
+        let ring = rings.iter().find(|(ring, _)| ring.name == issuer.ring);
+        match (outside.fetch(&issuer.jwks_uri).await, ring) {
+            (Ok(fetched), Some((config, ring))) => {
+                findings.extend(jwks(config, issuer, ring, &fetched));
+                let others = rings.iter().filter(|(ring, _)| ring.name != issuer.ring);
+                findings.extend(strangers(others, issuer, &fetched));
+            }
+            (Err(error), Some(_)) => findings.push(fault(&error)),
+            (_, None) => {}
+        }
+    }
+    findings
+}
+
+/// Whoever trusts this JWKS must not trust the keys of other rings.
+fn strangers<'a>(
+    others: impl Iterator<Item = &'a (&'a RingConfig, KeyRing)>,
+    issuer: &IssuerMetadata,
+    fetched: &Fetched,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (of, ring) in others {
+        for (key, ..) in ring.keys() {
+            if fetched.publishes(key.public()) {
+                let (url, kid, name) = (&issuer.jwks_uri, key.kid(), &of.name);
+                let what = format!("{url} has {kid} too, a key of the ring {name}");
+                findings.push(Finding::of(false, what));
             }
         }
     }
@@ -142,7 +191,7 @@ async fn metadata(issuer: &IssuerMetadata, outside: &Outside) -> Vec<Finding> {
 }
 
 fn jwks(
-    config: &Config,
+    config: &RingConfig,
     issuer: &IssuerMetadata,
     ring: &KeyRing,
     fetched: &Fetched,
@@ -177,7 +226,7 @@ fn jwks(
         findings.push(Finding::of(found == wanted, what));
     }
     if let Some(max_age) = fetched.max_age {
-        let before_use = config.signing.publish_before_use.as_secs();
+        let before_use = config.publish_before_use.as_secs();
         findings.push(Finding::of(
             max_age <= before_use,
             format!("receivers may keep it for {max_age} s; a key is published {before_use} s before it signs"),

@@ -6,6 +6,7 @@
 //! past this module parses text of the configuration again, and nobody fills in a default.
 
 mod replay;
+mod signing;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -23,9 +24,9 @@ use url::Url;
 use super::mistake::Mistake;
 use super::tree::Places;
 use crate::secret::Secret;
-use crate::signing::{Algorithm, Life, VaultSettings};
 
 pub use replay::*;
+pub use signing::*;
 pub use stream::*;
 
 /// The whole configuration.
@@ -33,8 +34,10 @@ pub use stream::*;
 pub struct Config {
     /// How to reach Kafka; the same for all streams.
     pub kafka: KafkaSettings,
-    /// The keys that sign, and those that are only published.
+    /// How signatures are made.
     pub signing: SigningSettings,
+    /// The keys that sign: one ring or more, with distinct names, keys and key files. Each stream's is among them.
+    pub rings: Vec<RingConfig>,
     /// What is served in public: JWKS and SSF metadata.
     pub transmitter: TransmitterSettings,
     /// What is served to operators: metrics, probes, status.
@@ -118,71 +121,6 @@ pub enum GroupProtocol {
     Consumer,
 }
 
-/// The signing keys.
-#[derive(Clone, Debug)]
-pub struct SigningSettings {
-    /// Where they are.
-    pub keys: KeysConfig,
-    /// The passphrase of those keys that are encrypted.
-    pub passphrase_file: Option<PathBuf>,
-    /// How long a key is published before it signs.
-    pub publish_before_use: Duration,
-    /// A key must be seen in the public JWKS before it signs.
-    pub check_published: bool,
-    /// Signer threads; default one per core.
-    pub threads: NonZeroUsize,
-    /// Whether eight RSA signatures are made at once.
-    pub multi_buffer: MultiBufferUse,
-    /// The library for it; [`None`]: at the usual places.
-    pub multi_buffer_library: Option<PathBuf>,
-}
-
-/// Whether eight RSA signatures are made at once. No word is one that YAML 1.1 takes for a boolean.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum MultiBufferUse {
-    /// Where CPU and library are there.
-    #[default]
-    Auto,
-    /// Always: without it the bridge does not start.
-    Required,
-    /// Not at all.
-    Never,
-}
-
-/// Where the keys of a ring are.
-#[derive(Clone, Debug)]
-pub enum KeysConfig {
-    /// At least one of them signs at some time; file paths are distinct.
-    Files(Vec<SigningKeyConfig>),
-    /// A folder with a manifest.
-    Ring(PathBuf),
-    /// Versions of a key in Vault.
-    Vault(Box<VaultConfig>),
-}
-
-/// A key in Vault.
-#[derive(Clone, Debug)]
-pub struct VaultConfig {
-    /// Where it is, and how to get at it. Its algorithm is that of all streams.
-    pub settings: VaultSettings,
-    /// How often its public keys are asked for.
-    pub refresh: Duration,
-}
-
-/// One key file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SigningKeyConfig {
-    /// PEM or JWK.
-    pub file: PathBuf,
-    /// Overrides the default, the RFC 7638 thumbprint.
-    pub kid: Option<String>,
-    /// When it is published, and signs.
-    pub life: Life,
-    /// What it signs by; [`None`]: what is usual for its kind, or its JWK says.
-    pub algorithm: Option<Algorithm>,
-}
-
 /// The public listener.
 #[derive(Clone, Debug)]
 pub struct TransmitterSettings {
@@ -203,6 +141,8 @@ pub struct IssuerMetadata {
     pub issuer: Issuer,
     /// Where receivers find the public keys.
     pub jwks_uri: Url,
+    /// The keys of its SETs: an issuer has one ring.
+    pub ring: RingName,
 }
 
 /// An issuer identifier: `https` (or `http` to loopback), no query, no fragment, no credentials.

@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::Issuer;
 use super::ReplayConfig;
+use super::{Issuer, RingName};
 use crate::config::topics::{TopicName, TopicPattern, TopicTemplate};
 use crate::detection::DecodeLimits;
 use crate::mapping::{Envelope, Mapping};
@@ -84,6 +84,8 @@ pub struct StreamConfig {
     pub limits: Limits,
     /// What its SETs are signed by.
     pub algorithm: Algorithm,
+    /// The keys that sign them.
+    pub ring: RingName,
     /// The set-up that a receiver's acceptance proves good.
     pub fingerprint: Fingerprint,
 }

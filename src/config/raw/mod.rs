@@ -37,7 +37,7 @@ pub(crate) struct RawConfig {
     pub(crate) group_id: String,
     /// How to reach Kafka.
     pub(crate) kafka: RawKafka,
-    /// The keys that sign SETs.
+    /// The keys that sign SETs; a stream may have its own.
     pub(crate) signing: RawSigning,
     /// What receivers fetch from us: JWKS and SSF metadata.
     #[serde(default)]

@@ -72,6 +72,91 @@ impl Default for RawSigning {
     }
 }
 
+/// How one stream's SETs are signed. With `keys`, `ring` or a key in Vault it has keys of its own, apart from those of
+/// `signing`; the words are the same.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawStreamSigning {
+    /// `RS256`, `PS256`, `ES256` or `EdDSA`; default `signing.algorithm`. Okta takes RS256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) algorithm: Option<Algorithm>,
+    /// Who has this stream's own keys: `files`, or `vault_transit`.
+    pub(crate) backend: SigningBackend,
+    /// Key files of this stream's own; or `ring`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) keys: Vec<RawSigningKey>,
+    /// Folder with keys of this stream's own and their times; instead of `keys`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ring: Option<PathText>,
+    /// File with the passphrase of those that are encrypted (PKCS#8); that of `signing` is for its own keys only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) passphrase_file: Option<PathText>,
+    /// How long one of them is in the JWKS before it signs; default `signing.publish_before_use`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) publish_before_use: Option<DurationText>,
+    /// One of them signs only when it was seen in its JWKS at its public address; default `signing.check_published`,
+    /// else true when the stream's `jwks_uri` is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) check_published: Option<bool>,
+    /// With `backend: vault_transit`: where the stream's own key is.
+    pub(crate) vault: RawVault,
+}
+
+/// The words about one ring of keys, in `signing` or in a stream's.
+#[derive(Clone, Copy)]
+pub(crate) struct RawRing<'a> {
+    pub(crate) backend: SigningBackend,
+    pub(crate) keys: &'a [RawSigningKey],
+    pub(crate) ring: Option<&'a PathText>,
+    pub(crate) passphrase_file: Option<&'a PathText>,
+    pub(crate) publish_before_use: Option<&'a DurationText>,
+    pub(crate) check_published: Option<bool>,
+    pub(crate) vault: &'a RawVault,
+}
+
+impl RawSigning {
+    pub(crate) fn ring(&self) -> RawRing<'_> {
+        RawRing {
+            backend: self.backend,
+            keys: &self.keys,
+            ring: self.ring.as_ref(),
+            passphrase_file: self.passphrase_file.as_ref(),
+            publish_before_use: Some(&self.publish_before_use),
+            check_published: self.check_published,
+            vault: &self.vault,
+        }
+    }
+}
+
+impl RawStreamSigning {
+    pub(crate) fn ring(&self) -> RawRing<'_> {
+        RawRing {
+            backend: self.backend,
+            keys: &self.keys,
+            ring: self.ring.as_ref(),
+            passphrase_file: self.passphrase_file.as_ref(),
+            publish_before_use: self.publish_before_use.as_ref(),
+            check_published: self.check_published,
+            vault: &self.vault,
+        }
+    }
+}
+
+impl RawRing<'_> {
+    /// It says where keys are, well or badly.
+    pub(crate) fn names_keys(&self) -> bool {
+        self.backend != SigningBackend::Files
+            || !self.keys.is_empty()
+            || self.ring.is_some()
+            || self.names_vault()
+    }
+
+    /// It says something about a key in Vault.
+    pub(crate) fn names_vault(&self) -> bool {
+        self.vault.address.is_some() || self.vault.key.is_some()
+    }
+}
+
 /// A key in the transit engine of HashiCorp Vault or OpenBao.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -3,20 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::signing::Algorithm;
-
 use super::super::domain::{Mode, OnNoSubject, Profile};
 use super::receiver::RawReceiver;
+use super::signing::RawStreamSigning;
 use super::text::{DurationText, SizeText};
-
-/// How one stream's SETs are signed.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RawStreamSigning {
-    /// `RS256`, `PS256`, `ES256` or `EdDSA`; default `signing.algorithm`. Okta takes RS256.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) algorithm: Option<Algorithm>,
-}
 
 /// One stream: some topics, a mapping, one receiver.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -48,6 +38,10 @@ pub(crate) struct RawStream {
     /// `iss` of this stream's SETs; default `transmitter.issuer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) issuer: Option<String>,
+    /// Where receivers find the JWKS of this stream's own keys (`signing`); default `/streams/<id>/jwks.json` at the
+    /// issuer's host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) jwks_uri: Option<String>,
     /// `aud`; default the receiver URL's scheme, host and port, without a slash behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
@@ -63,7 +57,7 @@ pub(crate) struct RawStream {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "mapping_schema")]
     pub(crate) mapping: Option<serde_json::Value>,
-    /// How this stream's SETs are signed.
+    /// How this stream's SETs are signed, and by which keys, when they are not those of `signing`.
     #[serde(default)]
     pub(crate) signing: RawStreamSigning,
     /// What becomes of a detection without a usable subject: `dead_letter` or `filter`.

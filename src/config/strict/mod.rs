@@ -7,6 +7,7 @@ mod kafka;
 mod receiver;
 mod relations;
 mod replay;
+mod rings;
 mod signing;
 mod state;
 mod stream;
@@ -22,6 +23,7 @@ use super::mistake::Mistake;
 use super::pointer::child;
 use super::raw::*;
 use super::tree::Places;
+use url::Url;
 
 /// What the functions here share: where things were written, and what is wrong with them.
 pub(super) struct Checker<'a> {
@@ -79,8 +81,10 @@ pub(super) fn config(
 
 fn assemble(raw: &RawConfig, checker: &mut Checker<'_>) -> Option<Config> {
     let kafka = kafka::settings(&raw.kafka, checker);
-    let signing = signing::settings(raw, checker);
+    let signing = signing::settings(&raw.signing, checker);
     let transmitter = transmitter(&raw.transmitter, checker);
+    let jwks_uri = transmitter.as_ref().and_then(|part| part.jwks_uri.as_ref());
+    let rings = rings::rings(raw, jwks_uri, checker);
     let admin = admin(&raw.admin, checker);
     let state = state::state(&raw.state, checker);
     let shutdown = shutdown(&raw.shutdown, checker);
@@ -93,14 +97,17 @@ fn assemble(raw: &RawConfig, checker: &mut Checker<'_>) -> Option<Config> {
         .enumerate()
         .map(|(index, stream)| {
             let at = child("/streams", index);
-            stream::stream(raw, stream, issuer.as_ref(), &at, checker)
+            let ring = rings.as_ref().map(|rings| rings.of_streams[index].clone());
+            stream::stream(raw, stream, issuer.as_ref(), ring, &at, checker)
         })
         .collect();
     let streams: Vec<StreamConfig> = streams.into_iter().collect::<Option<_>>()?;
-    let transmitter = transmitter?.settings(&streams, checker)?;
+    let rings = rings?.all;
+    let transmitter = transmitter?.settings(&streams, &rings, raw, checker)?;
     Some(Config {
         kafka: kafka?,
         signing: signing?,
+        rings,
         transmitter,
         admin: admin?,
         state: state?,
@@ -116,7 +123,7 @@ fn assemble(raw: &RawConfig, checker: &mut Checker<'_>) -> Option<Config> {
 struct TransmitterParts {
     issuer: Option<Issuer>,
     listen: Option<std::net::SocketAddr>,
-    jwks_uri: Option<url::Url>,
+    jwks_uri: Option<Url>,
     max_age: std::time::Duration,
     tls: Option<TlsIdentity>,
 }
@@ -157,33 +164,75 @@ impl TransmitterParts {
     fn settings(
         self,
         streams: &[StreamConfig],
+        rings: &[RingConfig],
+        raw: &RawConfig,
         checker: &mut Checker<'_>,
     ) -> Option<TransmitterSettings> {
-        let mut issuers = BTreeMap::new();
-        for issuer in self.issuer.iter().chain(streams.iter().map(|s| &s.issuer)) {
+        let mut issuers: BTreeMap<Issuer, &RingConfig> = BTreeMap::new();
+        let mut fine = Some(());
+        for (index, stream) in streams.iter().enumerate() {
+            let ring = rings.iter().find(|ring| ring.name == stream.ring)?;
+            let first = *issuers.entry(stream.issuer.clone()).or_insert(ring);
+            if first.name != ring.name {
+                fine = shared_issuer(index, stream, &raw.streams[index], checker);
+            }
+        }
+        fine?;
+        // Without a stream its metadata is served all the same.
+        let default = rings.iter().find(|ring| ring.name == RingName::Default);
+        if let (Some(issuer), Some(ring)) = (self.issuer, default) {
+            issuers.entry(issuer).or_insert(ring);
+        }
+        let metadata = |(issuer, ring): (Issuer, &RingConfig)| {
             let default = || {
-                url::Url::parse(issuer.as_str())
+                Url::parse(issuer.as_str())
                     .ok()?
-                    .join("/jwks.json")
+                    .join(&ring.name.jwks_path())
                     .ok()
             };
-            let Some(jwks_uri) = self.jwks_uri.clone().or_else(default) else {
+            let Some(jwks_uri) = ring.jwks_uri.clone().or_else(default) else {
                 return checker.wrong(
                     "/transmitter/jwks_uri",
                     "no address of the JWKS follows from the issuer",
                     "set `transmitter.jwks_uri`",
                 );
             };
-            issuers.insert(issuer.clone(), jwks_uri);
-        }
-        let metadata = |(issuer, jwks_uri)| IssuerMetadata { issuer, jwks_uri };
+            let ring = ring.name.clone();
+            Some(IssuerMetadata {
+                issuer,
+                jwks_uri,
+                ring,
+            })
+        };
+        let issuers: Vec<Option<IssuerMetadata>> = issuers.into_iter().map(metadata).collect();
         Some(TransmitterSettings {
             listen: self.listen,
-            issuers: issuers.into_iter().map(metadata).collect(),
+            issuers: issuers.into_iter().collect::<Option<_>>()?,
             max_age: self.max_age,
             tls: self.tls,
         })
     }
+}
+
+/// A receiver finds one JWKS by an issuer, and believes what any key in it signs.
+fn shared_issuer(
+    index: usize,
+    stream: &StreamConfig,
+    raw: &RawStream,
+    checker: &mut Checker<'_>,
+) -> Option<()> {
+    let at = child("/streams", index);
+    let at = if raw.issuer.is_some() {
+        child(&at, "issuer")
+    } else {
+        at
+    };
+    let issuer = stream.issuer.as_str();
+    checker.wrong(
+        &at,
+        format!("another stream has the issuer {issuer} too, but other keys; a receiver knows one JWKS for an issuer"),
+        "give the stream with keys of its own an `issuer` of its own, such as https://HOST/STREAM, or both streams the same keys",
+    )
 }
 
 fn admin(raw: &RawAdmin, checker: &mut Checker<'_>) -> Option<AdminSettings> {

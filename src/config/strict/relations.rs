@@ -72,19 +72,37 @@ fn times(config: &Config, raw: &RawConfig, checker: &mut Checker<'_>) {
 
 /// Every member publishes a version before one of them signs by it; and a call ends before the drain does.
 fn vault_times(config: &Config, raw: &RawConfig, checker: &mut Checker<'_>) {
-    let KeysConfig::Vault(vault) = &config.signing.keys else {
-        return;
-    };
-    let given = &raw.signing.vault;
-    let before_use: (&str, &dyn Display) = ("publish_before_use", &raw.signing.publish_before_use);
-    if vault.refresh >= config.signing.publish_before_use {
-        let at = "/signing/vault/refresh";
-        before(at, ("refresh", &given.refresh), before_use, checker);
-    }
-    let drain: (&str, &dyn Display) = ("drain_deadline", &raw.shutdown.drain_deadline);
-    if vault.settings.timeout >= config.shutdown.drain_deadline {
-        let at = "/signing/vault/timeout";
-        before(at, ("timeout", &given.timeout), drain, checker);
+    for ring in &config.rings {
+        let KeysConfig::Vault(vault) = &ring.keys else {
+            continue;
+        };
+        let words = match &ring.name {
+            RingName::Default => Some(raw.signing.ring()),
+            RingName::Stream(id) => {
+                let mut streams = raw.streams.iter();
+                let stream = streams.find(|stream| stream.id == id.as_str());
+                stream.map(|stream| stream.signing.ring())
+            }
+        };
+        let Some(words) = words else {
+            continue;
+        };
+        let at = child(&ring.at, "vault");
+        let before_use = words.publish_before_use;
+        let before_use = before_use.unwrap_or(&raw.signing.publish_before_use);
+        if vault.refresh >= ring.publish_before_use {
+            let refresh: (&str, &dyn Display) = ("refresh", &words.vault.refresh);
+            let longer = ("publish_before_use", before_use as &dyn Display);
+            before(&child(&at, "refresh"), refresh, longer, checker);
+        }
+        if vault.settings.timeout >= config.shutdown.drain_deadline {
+            let timeout: (&str, &dyn Display) = ("timeout", &words.vault.timeout);
+            let drain = (
+                "drain_deadline",
+                &raw.shutdown.drain_deadline as &dyn Display,
+            );
+            before(&child(&at, "timeout"), timeout, drain, checker);
+        }
     }
 }
 

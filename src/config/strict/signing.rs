@@ -1,74 +1,63 @@
-//! Keys: which files, and when each of them signs.
+//! Keys: which files, when each of them signs, and how signatures are made.
 
 use std::collections::HashSet;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::super::domain::{KeysConfig, SigningKeyConfig, SigningSettings};
-use super::super::pointer::child;
-use super::super::raw::{RawConfig, RawSigning, RawSigningKey, SigningBackend};
-use super::{Checker, text, vault};
+use super::super::pointer::{child, dotted};
+use super::super::raw::{RawRing, RawSigning, RawSigningKey};
+use super::{Checker, text};
 use crate::set::Timestamp;
 use crate::signing::Life;
 
-pub(super) fn settings(all: &RawConfig, checker: &mut Checker<'_>) -> Option<SigningSettings> {
-    let raw = &all.signing;
-    let keys = match raw.backend {
-        SigningBackend::Files => keys(raw, checker),
-        SigningBackend::VaultTransit => vault::keys(all, checker),
-    };
-    let before = "/signing/publish_before_use";
-    let publish_before_use = text::duration(&raw.publish_before_use, before, checker);
-    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let threads = match raw.threads {
-        Some(threads) => text::count(threads, "/signing/threads", checker),
-        None => Some(match raw.backend {
-            SigningBackend::Files => cores,
-            SigningBackend::VaultTransit => vault::CALLS,
-        }),
-    };
+pub(super) fn settings(raw: &RawSigning, checker: &mut Checker<'_>) -> Option<SigningSettings> {
+    let threads = raw
+        .threads
+        .map(|threads| text::count(threads, "/signing/threads", checker));
+    let library = raw.multi_buffer_library.as_ref();
     Some(SigningSettings {
-        keys: keys?,
-        passphrase_file: raw.passphrase_file.as_ref().map(|f| PathBuf::from(&f.0)),
-        publish_before_use: publish_before_use?,
-        check_published: raw
-            .check_published
-            .unwrap_or(all.transmitter.jwks_uri.is_some()),
-        threads: threads?,
+        threads: text::all(threads)?,
         multi_buffer: raw.multi_buffer,
-        multi_buffer_library: raw
-            .multi_buffer_library
-            .as_ref()
-            .map(|path| PathBuf::from(&path.0)),
+        multi_buffer_library: library.map(|path| PathBuf::from(&path.0)),
     })
 }
 
-fn keys(raw: &RawSigning, checker: &mut Checker<'_>) -> Option<KeysConfig> {
-    if raw.vault.address.is_some() || raw.vault.key.is_some() {
+/// The keys in files of a ring that is written at `at`.
+pub(super) fn keys(words: RawRing<'_>, at: &str, checker: &mut Checker<'_>) -> Option<KeysConfig> {
+    if words.names_vault() {
         return checker.wrong(
-            "/signing/vault",
-            "there is a key in Vault, but `signing.backend` is another one",
-            "set `signing.backend: vault_transit`, or remove `vault`",
+            &child(at, "vault"),
+            format!(
+                "there is a key in Vault, but `{}.backend` is another one",
+                dotted(at)
+            ),
+            format!(
+                "set `{}.backend: vault_transit`, or remove `vault`",
+                dotted(at)
+            ),
         );
     }
-    match (&raw.ring, raw.keys.as_slice()) {
+    match (words.ring, words.keys) {
         (Some(folder), []) => Some(KeysConfig::Ring(PathBuf::from(&folder.0))),
-        (None, [_, ..]) => files(&raw.keys, checker).map(KeysConfig::Files),
+        (None, [_, ..]) => files(words.keys, &child(at, "keys"), checker).map(KeysConfig::Files),
         (None, []) => checker.wrong(
-            "/signing",
+            at,
             "there is no key that signs",
             "add `keys` (`setbridge keys generate` makes one) or `ring` (`setbridge keys rotate` makes one)",
         ),
         (Some(_), [_, ..]) => checker.wrong(
-            "/signing/ring",
+            &child(at, "ring"),
             "there are `keys` and a `ring`",
             "give one of them: the folder says which keys are in it",
         ),
     }
 }
 
-fn files(raw: &[RawSigningKey], checker: &mut Checker<'_>) -> Option<Vec<SigningKeyConfig>> {
-    let at = "/signing/keys";
+fn files(
+    raw: &[RawSigningKey],
+    at: &str,
+    checker: &mut Checker<'_>,
+) -> Option<Vec<SigningKeyConfig>> {
     let mut files = HashSet::new();
     for (index, key) in raw.iter().enumerate() {
         if !files.insert(&key.file.0) {

@@ -16,6 +16,7 @@ pub(super) fn stream(
     all: &RawConfig,
     raw: &RawStream,
     default_issuer: Option<&Issuer>,
+    ring: Option<RingName>,
     at: &str,
     checker: &mut Checker<'_>,
 ) -> Option<StreamConfig> {
@@ -57,6 +58,7 @@ pub(super) fn stream(
         mode: raw.mode,
         fingerprint: fingerprint::stream(&receiver, &issuer, &audience, raw.profile, algorithm?),
         algorithm: algorithm?,
+        ring: ring?,
         issuer,
         audience,
         profile: raw.profile,

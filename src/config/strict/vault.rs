@@ -1,53 +1,56 @@
 //! A key in Vault's transit engine.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use url::Url;
 
 use super::super::domain::{KeysConfig, VaultConfig};
-use super::super::pointer::child;
-use super::super::raw::{RawConfig, RawSecret, RawVault};
+use super::super::pointer::{child, dotted};
+use super::super::raw::{RawConfig, RawRing, RawSecret, RawVault};
 use super::{Checker, text};
 use crate::secret::Secret;
 use crate::signing::{Algorithm, VaultAuth, VaultSettings};
 
-const AT: &str = "/signing/vault";
-
-/// Calls at a time, unless `signing.threads` is given: threads wait for Vault, they need no core each.
-pub(super) const CALLS: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
-
-pub(super) fn keys(all: &RawConfig, checker: &mut Checker<'_>) -> Option<KeysConfig> {
-    let signing = &all.signing;
-    let raw = &signing.vault;
+/// The key of a ring that is written at `at`, and signs for the streams at these places.
+pub(super) fn keys(
+    all: &RawConfig,
+    words: RawRing<'_>,
+    at: &str,
+    streams: &[usize],
+    checker: &mut Checker<'_>,
+) -> Option<KeysConfig> {
     for (is_there, key) in [
-        (!signing.keys.is_empty(), "keys"),
-        (signing.ring.is_some(), "ring"),
+        (!words.keys.is_empty(), "keys"),
+        (words.ring.is_some(), "ring"),
     ] {
         if is_there {
             checker.wrong::<()>(
-                &child("/signing", key),
+                &child(at, key),
                 format!("there are `{key}`, but the key is in Vault"),
-                format!("remove `{key}`, or set `signing.backend: files`"),
+                format!("remove `{key}`, or set `{}.backend: files`", dotted(at)),
             );
         }
     }
-    let address = address(raw, checker);
+    let (raw, at) = (words.vault, &child(at, "vault"));
+    let address = address(raw, at, checker);
     let key = match &raw.key {
-        Some(key) => name(key, "key", false, checker),
+        Some(key) => name(key, &child(at, "key"), "key", false, checker),
         None => checker.wrong(
-            AT,
+            at,
             "`backend: vault_transit` needs the name of a key",
             "add `key`; `vault write transit/keys/NAME type=rsa-2048` makes one",
         ),
     };
-    let mount = name(&raw.mount, "mount", true, checker);
+    let mount = name(&raw.mount, &child(at, "mount"), "mount", true, checker);
     let namespace = raw.namespace.as_ref();
-    let namespace = namespace.map(|namespace| name(namespace, "namespace", true, checker));
-    let auth = auth(raw, checker);
-    let timeout = text::positive(&raw.timeout, &child(AT, "timeout"), checker);
-    let refresh = text::positive(&raw.refresh, &child(AT, "refresh"), checker);
-    let algorithm = algorithm(all, checker);
+    let namespace = namespace.map(|namespace| {
+        let at = child(at, "namespace");
+        name(namespace, &at, "namespace", true, checker)
+    });
+    let auth = auth(raw, at, checker);
+    let timeout = text::positive(&raw.timeout, &child(at, "timeout"), checker);
+    let refresh = text::positive(&raw.refresh, &child(at, "refresh"), checker);
+    let algorithm = algorithm(all, streams, checker);
     Some(KeysConfig::Vault(Box::new(VaultConfig {
         settings: VaultSettings {
             address: address?,
@@ -63,11 +66,11 @@ pub(super) fn keys(all: &RawConfig, checker: &mut Checker<'_>) -> Option<KeysCon
     })))
 }
 
-fn address(raw: &RawVault, checker: &mut Checker<'_>) -> Option<Url> {
-    let at = child(AT, "address");
+fn address(raw: &RawVault, section: &str, checker: &mut Checker<'_>) -> Option<Url> {
+    let at = child(section, "address");
     let Some(address) = &raw.address else {
         return checker.wrong(
-            AT,
+            section,
             "`backend: vault_transit` needs the address of Vault",
             "add it: address: https://vault.example.com:8200",
         );
@@ -91,7 +94,13 @@ fn address(raw: &RawVault, checker: &mut Checker<'_>) -> Option<Url> {
 }
 
 /// A name in a path of Vault's API; a mount or a namespace may have several segments.
-fn name(raw: &str, key: &str, has_segments: bool, checker: &mut Checker<'_>) -> Option<String> {
+fn name(
+    raw: &str,
+    at: &str,
+    key: &str,
+    has_segments: bool,
+    checker: &mut Checker<'_>,
+) -> Option<String> {
     let plain =
         |c: char| c.is_ascii_alphanumeric() || "._-".contains(c) || (has_segments && c == '/');
     let segments_are_names = raw
@@ -102,18 +111,21 @@ fn name(raw: &str, key: &str, has_segments: bool, checker: &mut Checker<'_>) -> 
         return Some(raw.trim_matches('/').to_owned());
     }
     checker.wrong(
-        &format!("{AT}/{}", key.replace('.', "/")),
+        at,
         format!("this is no {key} in Vault"),
         "use letters, digits, `.`, `_` and `-`; a mount and a namespace may have `/` between names",
     )
 }
 
-fn auth(raw: &RawVault, checker: &mut Checker<'_>) -> Option<VaultAuth> {
+fn auth(raw: &RawVault, at: &str, checker: &mut Checker<'_>) -> Option<VaultAuth> {
     let kubernetes = &raw.kubernetes;
     match (&raw.token, &kubernetes.role) {
-        (Some(token), None) => self::token(token, checker).map(VaultAuth::Token),
+        (Some(token), None) => {
+            self::token(token, &child(at, "token"), checker).map(VaultAuth::Token)
+        }
         (None, Some(role)) => {
-            let mount = name(&kubernetes.mount, "kubernetes.mount", true, checker);
+            let at = child(&child(at, "kubernetes"), "mount");
+            let mount = name(&kubernetes.mount, &at, "kubernetes.mount", true, checker);
             Some(VaultAuth::Kubernetes {
                 role: role.clone(),
                 mount: mount?,
@@ -121,12 +133,12 @@ fn auth(raw: &RawVault, checker: &mut Checker<'_>) -> Option<VaultAuth> {
             })
         }
         (None, None) => checker.wrong(
-            AT,
+            at,
             "nothing proves to Vault who we are",
             "add `token: file:/path`, or `kubernetes` with a `role`",
         ),
         (Some(_), Some(_)) => checker.wrong(
-            &child(AT, "token"),
+            &child(at, "token"),
             "there are a `token` and a role for `kubernetes`",
             "give one of them",
         ),
@@ -134,27 +146,23 @@ fn auth(raw: &RawVault, checker: &mut Checker<'_>) -> Option<VaultAuth> {
 }
 
 /// Its file is not read here: an agent may write it after the start.
-fn token(raw: &RawSecret, checker: &mut Checker<'_>) -> Option<Secret> {
+fn token(raw: &RawSecret, at: &str, checker: &mut Checker<'_>) -> Option<Secret> {
     match raw.0.strip_prefix("file:") {
         Some(path) if !path.is_empty() => Some(Secret::unread(path.into())),
-        _ => text::header_secret(raw, &child(AT, "token"), checker),
+        _ => text::header_secret(raw, at, checker),
     }
 }
 
-/// One key signs by one algorithm: that of all streams.
-fn algorithm(all: &RawConfig, checker: &mut Checker<'_>) -> Option<Algorithm> {
+/// One key signs by one algorithm: that of all its streams.
+fn algorithm(all: &RawConfig, streams: &[usize], checker: &mut Checker<'_>) -> Option<Algorithm> {
     let own = |at: usize| all.streams[at].signing.algorithm;
     let of = |at: usize| own(at).unwrap_or(all.signing.algorithm);
     let at = |index: usize| match own(index) {
         Some(_) => format!("/streams/{index}/signing/algorithm"),
         None => "/signing/algorithm".to_owned(),
     };
-    let first = if all.streams.is_empty() {
-        all.signing.algorithm
-    } else {
-        of(0)
-    };
-    if let Some(other) = (0..all.streams.len()).find(|index| of(*index) != first) {
+    let first = streams.first().map_or(all.signing.algorithm, |at| of(*at));
+    if let Some(&other) = streams.iter().find(|index| of(**index) != first) {
         return checker.wrong(
             &at(other),
             format!("this stream signs by {}, another one by {first}, but the one key in Vault signs by one algorithm", of(other)),
@@ -162,11 +170,9 @@ fn algorithm(all: &RawConfig, checker: &mut Checker<'_>) -> Option<Algorithm> {
         );
     }
     if first == Algorithm::EdDsa {
-        let at = if all.streams.is_empty() {
-            "/signing/algorithm".to_owned()
-        } else {
-            at(0)
-        };
+        let at = streams
+            .first()
+            .map_or("/signing/algorithm".to_owned(), |index| at(*index));
         return checker.wrong(
             &at,
             "a key in Vault does not sign by EdDSA here",

@@ -27,12 +27,12 @@ fn is_wrong(text: &str, (key, message, mend): (&str, &str, &str)) {
 #[test]
 fn a_key_in_vault_with_a_token_that_comes_later() {
     let config = good(&with(GOOD, ""));
-    let KeysConfig::Vault(vault) = &config.signing.keys else {
-        panic!("{:?}", config.signing.keys);
+    let KeysConfig::Vault(vault) = &config.rings[0].keys else {
+        panic!("{:?}", config.rings[0].keys);
     };
     assert_eq!(vault.settings.mount, "transit");
     assert_eq!(vault.settings.algorithm, Algorithm::Rs256);
-    assert_eq!(config.signing.threads.get(), 4);
+    assert_eq!(config.signing.threads_for(&config.rings[0].keys).get(), 4);
     assert!(matches!(vault.settings.auth, VaultAuth::Token(_)));
     assert!(!format!("{config:?}").contains("hvs."));
     let kubernetes =
@@ -132,8 +132,8 @@ fn one_key_in_vault_signs_by_one_algorithm() {
         )
     };
     let config = good(&of(["ES256", "ES256"]));
-    let KeysConfig::Vault(vault) = &config.signing.keys else {
-        panic!("{:?}", config.signing.keys);
+    let KeysConfig::Vault(vault) = &config.rings[0].keys else {
+        panic!("{:?}", config.rings[0].keys);
     };
     assert_eq!(vault.settings.algorithm, Algorithm::Es256);
     let several = (

@@ -174,6 +174,149 @@ fn a_ring_is_rotated_and_its_keys_retire() {
     assert_eq!(keys(&["rotate", "--keep", "soon"]).code, 64);
 }
 
+const TWO_RINGS: &str = "group_id: g
+kafka: {bootstrap_servers: 127.0.0.1:1}
+signing: {ring: ring}
+transmitter: {issuer: 'http://127.0.0.1:1'}
+streams:
+  - {id: one, topics: [one], receiver: {url: 'http://127.0.0.1:1/'}}
+  - {id: other, topics: [other], receiver: {url: 'http://127.0.0.1:2/'}}
+  - id: own
+    topics: [own]
+    issuer: http://127.0.0.1:1/own
+    signing: {ring: ring-of-own, publish_before_use: 1h}
+    receiver: {url: 'http://127.0.0.1:3/'}
+";
+
+#[test]
+fn a_stream_with_keys_of_its_own_has_a_ring_of_its_own() {
+    let folder = empty();
+    fs::write(folder.path().join("c.yaml"), TWO_RINGS).unwrap();
+    let keys = |args: &[&str]| setbridge(&folder, &[&["keys"], args, &["-c", "c.yaml"]].concat());
+    // Each command says whose keys it changes; the ring of several streams is not changed in the name of one.
+    let top = keys(&["rotate"]);
+    assert_eq!(
+        (top.code, top.err.as_str()),
+        (0, "these are the keys of: one, other\n")
+    );
+    let own = keys(&["rotate", "--stream", "own"]);
+    assert_eq!(
+        (own.code, own.err.as_str()),
+        (0, "these are the keys of: own\n")
+    );
+    for act in [vec!["rotate"], vec!["retire", "x"]] {
+        let shared = keys(&[&act[..], &["--stream", "one"]].concat());
+        assert_eq!(shared.code, 64, "{}", shared.out);
+        assert!(
+            shared.err.contains("has no keys of its own"),
+            "{}",
+            shared.err
+        );
+        assert!(
+            shared.err.contains("mend: leave out --stream"),
+            "{}",
+            shared.err
+        );
+    }
+    for act in [
+        vec!["list"],
+        vec!["rotate"],
+        vec!["retire", "x"],
+        vec!["jwks"],
+        vec!["verify"],
+    ] {
+        let unknown = keys(&[&act[..], &["--stream", "nobody"]].concat());
+        assert_eq!(unknown.code, 64, "{act:?}");
+        let mend = "error: there is no stream \"nobody\"\n    mend: --stream ID, one of: one, other, own\n";
+        assert_eq!(unknown.err, mend, "{act:?}");
+    }
+    let listed = |args: &[&str]| -> Vec<(String, String, String)> {
+        let listed = keys(&[&["list", "--json"], args].concat());
+        assert_eq!(listed.code, 0, "{}", listed.err);
+        let lines = listed.out.lines();
+        let key = |line| {
+            let key: Value = serde_json::from_str(line).unwrap();
+            let text = |name: &str| key[name].as_str().unwrap().to_owned();
+            (text("ring"), text("kid"), text("state"))
+        };
+        lines.map(key).collect()
+    };
+    let all = listed(&[]);
+    let rings: Vec<&str> = all.iter().map(|(ring, ..)| ring.as_str()).collect();
+    assert_eq!(rings, ["(default)", "own"]);
+    assert_eq!(listed(&["--stream", "own"]), all[1..]);
+    assert_eq!(listed(&["--stream", "other"]), all[..1]);
+    let text = keys(&["list"]).out;
+    assert!(
+        text.lines()
+            .next()
+            .unwrap()
+            .trim_start()
+            .starts_with("RING"),
+        "{text}"
+    );
+    for (args, kid, other) in [
+        (vec!["jwks"], &all[0].1, &all[1].1),
+        (vec!["jwks", "--stream", "one"], &all[0].1, &all[1].1),
+        (vec!["jwks", "--stream", "own"], &all[1].1, &all[0].1),
+    ] {
+        let jwks = keys(&args).out;
+        assert!(
+            jwks.contains(kid.as_str()) && !jwks.contains(other.as_str()),
+            "{args:?}: {jwks}"
+        );
+    }
+
+    // What waits in one ring does not keep the other from rotating, and the stream's own waiting time counts.
+    assert!(
+        keys(&["rotate", "--stream", "own"])
+            .out
+            .contains("signs from")
+    );
+    assert_eq!(keys(&["rotate", "--stream", "own"]).code, 65);
+    assert_eq!(keys(&["rotate"]).code, 0);
+
+    // A broken ring hides no other one.
+    fs::write(folder.path().join("ring-of-own/ring.json"), "{").unwrap();
+    let listed = keys(&["list"]);
+    assert_eq!(listed.code, 65);
+    assert!(listed.err.starts_with("ring own: "), "{}", listed.err);
+    assert!(listed.out.contains(&all[0].1), "{}", listed.out);
+    let checked = setbridge(&folder, &["check", "c.yaml"]);
+    assert_eq!(checked.code, 78);
+    assert!(
+        checked.err.contains("streams[2].signing.ring: "),
+        "{}",
+        checked.err
+    );
+
+    // Rings are there to keep keys apart.
+    fs::remove_dir_all(folder.path().join("ring-of-own")).unwrap();
+    let kid = &all[0].1;
+    fs::copy(
+        folder.path().join(format!("ring/{kid}.pem")),
+        folder.path().join("copy.pem"),
+    )
+    .unwrap();
+    let copied = TWO_RINGS.replace(
+        "{ring: ring-of-own,",
+        "{keys: [{file: copy.pem, kid: another}],",
+    );
+    fs::write(folder.path().join("c.yaml"), copied).unwrap();
+    let checked = setbridge(&folder, &["check", "c.yaml"]);
+    assert_eq!(checked.code, 78);
+    let told = "the key another is in two rings, signing and streams[2].signing";
+    assert!(checked.err.contains(told), "{}", checked.err);
+    let listed_in_files = keys(&["rotate", "--stream", "own"]);
+    assert_eq!(listed_in_files.code, 64);
+    let mend = "set streams[2].signing.ring to it";
+    assert!(
+        listed_in_files.err.contains(mend),
+        "{}",
+        listed_in_files.err
+    );
+}
+
 #[test]
 fn a_ring_with_a_passphrase_gets_no_key_without_it() {
     let folder = empty();

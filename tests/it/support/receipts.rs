@@ -97,8 +97,13 @@ pub(crate) async fn dead_letters(wire: &Wire, topic: &str, stream: &str) -> Vec<
 
 /// The org knows the keys that the bridge publishes at this moment, and asks for no other: a receiver with a cache.
 pub(crate) async fn cache_keys(org: &Simulator, bridge: &Bridge) {
-    let set = bridge.fetch(&bridge.jwks_url()).await;
+    cache_keys_of(org, ISSUER, bridge, &bridge.jwks_url()).await;
+}
+
+/// The same for the keys of another issuer, at their own address.
+pub(crate) async fn cache_keys_of(org: &Simulator, issuer: &str, bridge: &Bridge, url: &str) {
+    let set = bridge.fetch(url).await;
     let set = serde_json::from_str(&set).expect("a JWKS");
     let audience = format!("http://{}", org.address());
-    org.register(ISSUER, &audience, JwksSource::Given(Box::new(set)));
+    org.register(issuer, &audience, JwksSource::Given(Box::new(set)));
 }
