@@ -36,14 +36,14 @@ impl RingMetrics {
 
     /// These are its keys now, `(kid, state)`. Those of other rings stay as they are.
     pub fn show_keys(&mut self, keys: Vec<(String, &'static str)>) {
-        for (kid, state) in &keys {
-            let labels = [&self.name, kid.as_str(), state];
-            self.key_info.with_label_values(&labels).set(1);
-        }
         for (kid, state) in self.shown.iter().filter(|key| !keys.contains(key)) {
             // It was set, so it is there.
             let labels = [&self.name, kid.as_str(), state];
             let _ = self.key_info.remove_label_values(&labels);
+        }
+        for (kid, state) in &keys {
+            let labels = [&self.name, kid.as_str(), state];
+            self.key_info.with_label_values(&labels).set(1);
         }
         self.shown = keys;
     }
