@@ -139,7 +139,7 @@ async fn a_file_that_cannot_be_read_to_its_end_keeps_nobody() {
     let made = std::process::Command::new("mkfifo").arg(&pem).status();
     assert!(made.expect("mkfifo").success());
     bridge
-        .message("a key or certificate file has changed")
+        .message("a key file has changed")
         .await;
     bridge.hup();
     let audience = format!("http://{}", one.org.address());
