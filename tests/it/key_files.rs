@@ -138,9 +138,7 @@ async fn a_file_that_cannot_be_read_to_its_end_keeps_nobody() {
     fs::remove_file(&pem).expect("our own");
     let made = std::process::Command::new("mkfifo").arg(&pem).status();
     assert!(made.expect("mkfifo").success());
-    bridge
-        .message("a key file has changed")
-        .await;
+    bridge.message("a key file has changed").await;
     bridge.hup();
     let audience = format!("http://{}", one.org.address());
     let jwks = jwks_at(&bridge.jwks_url()).expect("a URL");

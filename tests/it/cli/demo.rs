@@ -1,5 +1,7 @@
 //! `setbridge demo`: its numbers, and its ends.
 
+use std::sync::{Mutex, PoisonError};
+
 use serde_json::json;
 use setbridge::okta::simulator::{Reply, Simulator};
 use tempfile::TempDir;
@@ -9,9 +11,16 @@ use crate::support::broker::apache;
 use crate::support::configuration::{Configuration, ISSUER, receiver};
 use crate::support::wire::Wire;
 
+/// One demo at a time: each takes the usual ports if they are free when it looks.
+fn played(folder: &TempDir, args: &[&str]) -> Ran {
+    static STAGE: Mutex<()> = Mutex::new(());
+    let _alone = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    setbridge(folder, args)
+}
+
 #[test]
 fn the_demo_ends_with_one_object_whose_numbers_add_up() {
-    let ran = setbridge(&empty(), &["demo", "--exit", "--count", "300", "--json"]);
+    let ran = played(&empty(), &["demo", "--exit", "--count", "300", "--json"]);
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     assert_eq!(ran.out.lines().count(), 1);
     let report = ran.json();
@@ -57,7 +66,7 @@ fn a_broker_that_is_down_ends_the_demo_with_69() {
         "--bootstrap",
         "127.0.0.1:1",
     ];
-    let ran = setbridge(&empty(), &args);
+    let ran = played(&empty(), &args);
     assert_eq!((ran.code, ran.out.as_str()), (69, ""), "{}", ran.err);
 }
 
@@ -70,13 +79,13 @@ async fn between(wire: &Wire, org: &Simulator, count: &str) -> (Ran, TempDir) {
     org.register(ISSUER, &format!("http://{}", org.address()), keys.jwks());
     let bootstrap = wire.bootstrap().to_owned();
     let (url, count) = (org.url(), count.to_owned());
-    let played = tokio::task::spawn_blocking(move || {
+    let ran = tokio::task::spawn_blocking(move || {
         let mut args = vec!["demo", "--exit", "--json", "--count", &count];
         args.extend(["--bootstrap", &bootstrap, "--receiver", &url]);
         args.extend(["--key", "known.pem", "--issuer", ISSUER]);
-        (setbridge(&folder, &args), folder)
+        (played(&folder, &args), folder)
     });
-    played.await.unwrap()
+    ran.await.unwrap()
 }
 
 #[tokio::test]
