@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::set::Timestamp;
+
 /// Milliseconds since 1970; 0 before that.
 pub(crate) fn epoch_ms() -> i64 {
     let since = SystemTime::now()
@@ -13,4 +15,9 @@ pub(crate) fn epoch_ms() -> i64 {
 /// Seconds since 1970, rounded down: an `iat` is never ahead of the machine's clock.
 pub(crate) fn epoch_seconds() -> i64 {
     epoch_ms() / 1000
+}
+
+/// The same as a time of a SET.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_secs(epoch_seconds())
 }

@@ -8,7 +8,6 @@ use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::metrics::RingMetrics;
-use crate::set::Timestamp;
 use crate::signing::{KeyRing, Life, Reloaded, SigningKey, Vault, VaultFault};
 
 /// From one question to the next at least, also when there is a reason to ask.
@@ -86,7 +85,7 @@ impl RemoteKeys {
     }
 
     fn take(&mut self, answer: Asked, ring: &KeyRing, metrics: &RingMetrics) -> Option<Reloaded> {
-        let now = Timestamp::from_secs(clock::epoch_seconds());
+        let now = clock::now();
         let told = answer
             .map_err(|fault| fault.to_string())
             .and_then(|keys| ring.replace(keys, now).map_err(|fault| fault.to_string()));

@@ -11,7 +11,6 @@ use crate::admin;
 use crate::clock;
 use crate::metrics::RingMetrics;
 use crate::pipeline::Stream;
-use crate::set::Timestamp;
 use crate::signing::{KeyError, KeyRing, Reloaded};
 
 /// A ring, and what it follows.
@@ -77,7 +76,7 @@ impl Ring {
             tracing::info!(ring = self.name, active = ?told.active, added = told.added.len(), removed = told.removed.len(), "Vault tells of other keys");
             self.streams.iter().for_each(|stream| stream.reloaded());
         }
-        let now = Timestamp::from_secs(clock::epoch_seconds());
+        let now = clock::now();
         let seen = self
             .awaited
             .as_mut()

@@ -22,7 +22,8 @@ use causes::{decode_cause, map_cause, replay_cause};
 
 use super::journey::{Draft, Fault, Lease, Outcome, Source};
 use super::replay::{Malformed, Replay};
-use super::stream::{REPLAY_CHANGED, REPLAY_MALFORMED, Stream, key_of, now};
+use super::stream::{REPLAY_CHANGED, REPLAY_MALFORMED, Stream, key_of};
+use crate::clock::now;
 
 /// While the mapping is suspect, one detection is tried this often.
 const PROBE: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use aws_lc_rs::digest;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use crate::clock::epoch_ms as now_ms;
-use crate::clock::epoch_seconds;
+use crate::clock::now;
 use crate::config::Mode;
 use crate::delivery::hold::{HoldReason, KafkaFault};
 use crate::delivery::pacer::Pacer;
@@ -20,7 +20,7 @@ use crate::kafka::producer::AckedProducer;
 use crate::kafka::room::Room;
 use crate::mapping::{Envelope, Mapping};
 use crate::metrics::{LabelValues, StreamMetrics};
-use crate::set::{Level, Timestamp};
+use crate::set::Level;
 use crate::signing::{Algorithm, KeyRing, Signer};
 use crate::state::{Decided, Decision, Flushed, StreamState};
 
@@ -115,11 +115,6 @@ impl From<LetGo> for NotDurable {
     fn from(_: LetGo) -> Self {
         Self::LetGo
     }
-}
-
-/// Seconds since 1970, rounded down: an `iat` is never ahead of the machine's clock.
-pub(super) fn now() -> Timestamp {
-    Timestamp::from_secs(epoch_seconds())
 }
 
 impl Stream {

@@ -16,7 +16,7 @@ use super::key::{Kid, SigningKey};
 use super::life::{KeyState, Life};
 use super::manifest::{self, Manifest};
 use super::source::KeySource;
-use crate::clock;
+use crate::clock::now;
 use crate::set::Timestamp;
 use keys::{Entry, Keys};
 
@@ -357,10 +357,6 @@ impl KeyRing {
         self.current.store(Arc::new(new));
         Ok(reloaded)
     }
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_secs(clock::epoch_seconds())
 }
 
 /// The keys that receivers know without anybody looking, when a ring is opened.

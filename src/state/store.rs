@@ -14,7 +14,7 @@ use super::{
     redis::{RedisSettings, RedisStore},
     sqlite::SqliteStore,
 };
-use crate::{clock::epoch_seconds, set::Timestamp};
+use crate::{clock::now, set::Timestamp};
 
 /// Where the state is kept, and for how long a delivered jti is remembered.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The machine's clock.
 pub fn system_clock() -> Clock {
-    Arc::new(|| Timestamp::from_secs(epoch_seconds()))
+    Arc::new(now)
 }
 
 /// The state of all streams of the process.

@@ -7,7 +7,6 @@ use crate::bridge::StartError;
 use crate::clock;
 use crate::config::{Config, KeysConfig, MultiBufferUse, RingConfig, RingName};
 use crate::metrics::Metrics;
-use crate::set::Timestamp;
 use crate::signing::vault::{Seen, VaultSetUpError};
 use crate::signing::{
     Algorithm, KeyError, KeyRing, KeySource, MultiBuffer, MultiBufferError, RingSource, Signer,
@@ -51,7 +50,7 @@ pub(crate) fn shown_ring(config: &RingConfig) -> Result<KeyRing, ShownFault> {
         .map_err(|error| ShownFault::System(error.to_string()))?;
     let keys = runtime.block_on(client.ask(config.publish_before_use));
     let ring = KeyRing::told(None, &[]);
-    let now = Timestamp::from_secs(clock::epoch_seconds());
+    let now = clock::now();
     ring.replace(keys.map_err(ShownFault::Vault)?, now)
         .map_err(|fault| ShownFault::Files(vec![fault]))?;
     Ok(ring)

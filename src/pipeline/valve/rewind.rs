@@ -11,10 +11,10 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::{ActError, Standing, Valve, Wish};
+use crate::clock::now;
 use crate::kafka::client::KafkaClient;
 use crate::kafka::reader::{ReadError, Reader};
 use crate::pipeline::preview::{Preview, Terms};
-use crate::pipeline::stream::now;
 use crate::pipeline::{Admission, admit};
 use crate::record::Record;
 use crate::state::{JtiKey, Position, Question};
